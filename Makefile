@@ -1,0 +1,60 @@
+# make help says what there is. Needs Python 3.11 and make, nothing else.
+STUDY ?= demo
+PYTHON ?= python3.11
+CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+SET ?=
+BACKENDS ?=
+RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET))
+export OMP_NUM_THREADS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help workbook plan test test-all lab notebooks thesis lint clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@echo "  STUDY=demo      which file of params/ (toy, demo, demo_null)    SET='n_users=300 seed=7' changes parameters"
+
+workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in parallel, resuming where it stopped
+	@echo "workbook: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
+	@$(RUN) || { code=$$?; [ $$code = 2 ] || echo "stopped; what is above says why, Snakemake's own words are in runs/$(STUDY)/.snakemake/log"; exit $$code; }
+	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
+
+plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing
+	@$(RUN) --plan
+
+test: .venv/.ready-test ## unit and golden tests, the toy study through the workflow, then nbval on every notebook
+	@echo "test: unit and golden tests, then the toy study through the workflow, then every notebook under nbval"
+	.venv/bin/python -m pytest tests -m "not slow"
+
+test-all: .venv/.ready-test ## make test, and the slow tests
+	.venv/bin/python -m pytest tests
+
+lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the toy study
+	.venv/bin/jupyter lab --notebook-dir . notebooks/00_index.ipynb
+
+notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
+	.venv/bin/python workflow/refresh.py
+
+thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
+	@.venv/bin/python workflow/finish.py thesis $(STUDY)
+
+lint: .venv/.ready-test ## ruff, on notebooks too
+	.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+clean: ## delete the results of a study (STUDY=); keeps the shared cache
+	rm -rf runs/$(STUDY)
+
+# torch first and by itself; tinysoundfont without its dependencies (pyaudio needs portaudio, which rendering does not)
+.venv/.ready: requirements.txt requirements.lock pyproject.toml
+	@echo "installing into .venv: about 3 GB, a few minutes"
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet -c requirements.lock torch
+	.venv/bin/pip install --quiet -c requirements.lock -r requirements.txt
+	.venv/bin/pip install --quiet --no-deps -c requirements.lock tinysoundfont
+	.venv/bin/pip install --quiet --no-deps --editable .
+	@touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt
+	@echo "installing what the tests need besides"
+	.venv/bin/pip install --quiet -c requirements.lock -r requirements-test.txt
+	@touch $@

@@ -1,0 +1,92 @@
+"""The library without notebooks: ``python -m lib embed|split|evaluate``.
+
+Exit codes: 0 done, 1 the input is not what it has to be (one sentence on standard error), 2 wrong usage.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def main(arguments=None):
+    """Run one verb; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        sentence = error.args[0] if isinstance(error, KeyError) else error
+        print(f"{parser.prog} {options.verb}: {sentence}", file=sys.stderr)
+        return 1
+
+
+def embed(options):
+    """Vectors of audio files."""
+    from lib import backends, extraction
+    from lib.tables import write_parquet
+
+    frame, failures = extraction.embed_files(options.files, backends.create(options.backend))
+    for path, reason in failures.items():
+        print(f"failed {path}: {reason}", file=sys.stderr)
+    if frame.empty:
+        return 1
+    write_parquet(frame, options.out)
+    print(f"{len(frame)} of {len(options.files)} files embedded with {options.backend} -> {options.out}")
+    return 0
+
+
+def split(options):
+    """The four parts of a listening log."""
+    from lib import splits
+    from lib.tables import write_parquet
+
+    parts = splits.split(
+        splits.read_log(options.events), test_date=options.test_date, preset="tamm2026", val_users="published"
+    )
+    for name in ("train", "val", "hot_test", "cold_test"):
+        part = getattr(parts, name)
+        write_parquet(part, options.out / f"{name}.parquet")
+        print(f"{name}: {len(part)} pairs, {part['user_id'].nunique()} users, {part['track_id'].nunique()} tracks")
+    return 0
+
+
+def evaluate(options):
+    """Metrics of recommendation lists."""
+    from lib import evaluation
+    from lib.tables import write_parquet
+
+    summary, per_user = evaluation.evaluate_files(options.recommendations, options.truth, options.k)
+    if options.out:
+        write_parquet(per_user, options.out)
+    print(json.dumps(summary))
+    return 0
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate")
+
+    verb = verbs.add_parser("embed", help="audio files -> one vector each, as Parquet (track_id = file stem, vector)")
+    verb.add_argument("backend", metavar="BACKEND", help="mfcc, musicnn_msd, musicnn_mtt, vgg_msd or vgg_mtt")
+    verb.add_argument("files", metavar="FILE", nargs="+", help="any format libsndfile reads; rows come in this order")
+    verb.add_argument("--out", type=Path, required=True, metavar="V.parquet")
+    verb.set_defaults(run=embed)
+
+    verb = verbs.add_parser("split", help="listening log -> train, val, hot_test, cold_test by time")
+    verb.add_argument("events", type=Path, metavar="EVENTS", help="user_id, track_id, timestamp as .tsv, .tsv.bz2 or .parquet")
+    verb.add_argument("--test-date", required=True, metavar="D", help="first day of the test month, YYYY-MM-DD, UTC")
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the four .parquet files")
+    verb.set_defaults(run=split)
+
+    verb = verbs.add_parser("evaluate", help="lists and truth -> one JSON line of HitRate, Recall, NDCG with 95 %% intervals")
+    verb.add_argument("recommendations", type=Path, metavar="RECOMMENDATIONS", help="user_id, rank, track_id, score")
+    verb.add_argument("truth", type=Path, metavar="TRUTH", help="user_id, track_id; every user here counts")
+    verb.add_argument("--k", type=int, default=50, help="cut-off (default: %(default)s)")
+    verb.add_argument("--out", type=Path, metavar="PER_USER", help="also write one row a user, as Parquet")
+    verb.set_defaults(run=evaluate)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

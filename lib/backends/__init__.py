@@ -1,0 +1,328 @@
+"""Backends: frozen networks (and MFCC) that turn a waveform into one vector.
+
+Public: `Backend` (the contract), `create`, `names`, `REGISTRY` (what a card says of each), `LABELS`, `UNTRAINED`,
+`PAPER_NAMES`. An adapter is one module here; it is imported when it is asked for, and with it its heavy packages.
+"""
+
+import hashlib
+import importlib
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.backends.names import LABELS, PAPER_NAMES
+
+__all__ = ["LABELS", "PAPER_NAMES", "REGISTRY", "UNTRAINED", "Backend", "Entry", "create", "names"]
+
+_MUSICNN_PAPER = (
+    "J. Pons and X. Serra, 'musicnn: pre-trained convolutional neural networks for music audio tagging', "
+    "ISMIR late-breaking demo, 2019, arXiv 1909.06654"
+)
+_MFCC_PAPER = (
+    "S. Davis and P. Mermelstein, 'Comparison of parametric representations for monosyllabic word recognition', "
+    "IEEE TASSP 28(4), 1980; B. McFee et al., 'librosa', SciPy 2015"
+)
+_MSD = "top-50 Last.fm tags of the Million Song Dataset (supervised)"
+_MTT = "top-50 tags of MagnaTagATune (supervised)"
+_TWIN = "none: random weights, batch-norm statistics of train clips"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the registry says of a backend: where its adapter is and what its card needs.
+
+    Attributes
+    ----------
+    adapter : str
+        Module in `lib.backends` with ``create(name, **options) -> Backend``.
+    dim : int
+        Numbers in a vector.
+    sample_rate : int
+        Rate of the waveforms it reads, in Hz.
+    licence, citation, training : str
+        One line each: of the weights, of the publication, of what the network was trained on.
+    untrained : str or None
+        Id of the twin with random weights.
+    """
+
+    adapter: str
+    dim: int
+    sample_rate: int
+    licence: str
+    citation: str
+    training: str
+    untrained: str | None = None
+
+
+REGISTRY = {
+    "mfcc": Entry("mfcc", 60, 22050, "none needed: computed by librosa (ISC)", _MFCC_PAPER, "none: a formula"),
+    "musicnn_msd": Entry("musicnn", 200, 16000, "ISC", _MUSICNN_PAPER, _MSD, "musicnn_untrained"),
+    "musicnn_mtt": Entry("musicnn", 200, 16000, "ISC", _MUSICNN_PAPER, _MTT, "musicnn_untrained"),
+    "vgg_msd": Entry("musicnn", 256, 16000, "ISC", _MUSICNN_PAPER, _MSD, "vgg_untrained"),
+    "vgg_mtt": Entry("musicnn", 256, 16000, "ISC", _MUSICNN_PAPER, _MTT, "vgg_untrained"),
+    "musicnn_untrained": Entry("musicnn", 200, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
+    "vgg_untrained": Entry("musicnn", 256, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
+}
+UNTRAINED = {name: entry.untrained for name, entry in REGISTRY.items() if entry.untrained}
+
+
+class Backend(ABC):
+    """The contract: waveforms in, one float32 vector a clip out; frozen, and no clip depends on its batch.
+
+    Attributes
+    ----------
+    name, checkpoint, revision : str
+        Id used everywhere, which weights, which version of them.
+    layer, pooling : str
+        What is read out and how it becomes one vector.
+    frontend : str or None
+        Id of what `features` returns, equal for backends that can share it from a cache; None where it is the waveform.
+    code_version : str
+        Raised when a change of the adapter moves its numbers.
+    """
+
+    name: str
+    checkpoint: str
+    revision: str
+    layer: str
+    pooling: str
+    frontend: str | None = None
+    code_version: str = "1"
+
+    @property
+    def dim(self):
+        """Numbers in a vector."""
+        return REGISTRY[self.name].dim
+
+    @property
+    def sample_rate(self):
+        """Rate of the waveforms it reads, in Hz."""
+        return REGISTRY[self.name].sample_rate
+
+    @property
+    def licence(self):
+        """Licence of the weights."""
+        return REGISTRY[self.name].licence
+
+    @property
+    def citation(self):
+        """The publication."""
+        return REGISTRY[self.name].citation
+
+    @property
+    def training(self):
+        """What the network was trained on."""
+        return REGISTRY[self.name].training
+
+    def features(self, waveform, *, sample_rate=None):
+        """Compute what the network reads: the part of the work that backends of one `frontend` share.
+
+        Parameters
+        ----------
+        waveform : numpy.ndarray
+            Floating point, shape (samples,), mono, at `self.sample_rate`; its level is not normalised.
+        sample_rate : int or None
+            Rate of the waveform in Hz, checked against `self.sample_rate`; None if the caller vouches for it.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32; the waveform itself where `frontend` is None.
+
+        Raises
+        ------
+        ValueError
+            If the rate is another, or the waveform is not one-dimensional, floating and finite.
+
+        Examples
+        --------
+        >>> create("musicnn_msd").features(waveform, sample_rate=16000).shape  # doctest: +SKIP
+        (1876, 96)
+        """
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            raise ValueError(
+                f"Expected waveforms at {self.sample_rate} Hz for {self.name}, found {sample_rate} Hz; load them with "
+                f"lib.audio.load(path, {self.sample_rate})."
+            )
+        return self._features(self._checked(waveform))
+
+    def embed_features(self, features):
+        """Turn a list of what `features` returned into vectors.
+
+        Parameters
+        ----------
+        features : list of numpy.ndarray
+            One array a clip.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (len(features), dim), finite.
+
+        Raises
+        ------
+        ValueError
+            If what leaves has another shape or is not finite.
+
+        Examples
+        --------
+        >>> backend.embed_features([backend.features(waveform)]).shape  # doctest: +SKIP
+        (1, 200)
+        """
+        if not len(features):
+            return np.empty((0, self.dim), dtype=np.float32)
+        vectors = np.asarray(self._embed_features(features), dtype=np.float32)
+        if vectors.shape != (len(features), self.dim):
+            raise ValueError(
+                f"Expected vectors of shape {(len(features), self.dim)} from {self.name}, found {vectors.shape}; "
+                "its adapter and its entry in the registry disagree."
+            )
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"Expected finite vectors from {self.name}, but those of clips {bad.tolist()} of the batch are not; "
+                "look for NaN or huge samples in their audio."
+            )
+        return vectors
+
+    def embed(self, waveforms, *, sample_rate=None):
+        """Turn waveforms into vectors.
+
+        Parameters
+        ----------
+        waveforms : list of numpy.ndarray
+            Each floating point, shape (samples,), mono, at `self.sample_rate`; lengths may differ.
+        sample_rate : int or None
+            As in `features`.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, shape (len(waveforms), dim); a row depends on its own waveform alone.
+
+        Raises
+        ------
+        ValueError
+            As in `features` and `embed_features`.
+
+        Examples
+        --------
+        >>> create("mfcc").embed([waveform], sample_rate=22050).shape  # doctest: +SKIP
+        (1, 60)
+        """
+        return self.embed_features([self.features(waveform, sample_rate=sample_rate) for waveform in waveforms])
+
+    def fingerprint(self):
+        """Identify everything that decides a vector besides the audio.
+
+        Returns
+        -------
+        str
+            16 hexadecimal digits: a hash of name, checkpoint, revision, rate, frontend, layer, pooling, code version.
+
+        Examples
+        --------
+        >>> len(create("mfcc").fingerprint())
+        16
+        """
+        parts = ("name", "checkpoint", "revision", "sample_rate", "frontend", "layer", "pooling", "code_version")
+        text = json.dumps({part: getattr(self, part) for part in parts}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def metadata(self):
+        """What made a vector, as it is stored with the vectors.
+
+        Returns
+        -------
+        dict of {str: str}
+            name, checkpoint, revision, sample_rate, layer, pooling, dim, training, licence, citation, fingerprint.
+        """
+        parts = (
+            "name",
+            "checkpoint",
+            "revision",
+            "sample_rate",
+            "layer",
+            "pooling",
+            "dim",
+            "training",
+            "licence",
+            "citation",
+        )
+        return {part: str(getattr(self, part)) for part in parts} | {"fingerprint": self.fingerprint()}
+
+    def _checked(self, waveform):
+        waveform = np.asarray(waveform)
+        if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not len(waveform):
+            raise ValueError(
+                f"Expected a mono waveform of floating-point samples, shape (samples,), for {self.name}, found "
+                f"{waveform.dtype} of shape {waveform.shape}; load it with lib.audio.load."
+            )
+        if not np.isfinite(waveform).all():
+            raise ValueError(
+                f"Expected finite samples for {self.name}, found NaN or infinite ones; leave the clip out."
+            )
+        return np.ascontiguousarray(waveform, dtype=np.float32)
+
+    def _features(self, waveform):
+        """What the network reads, from a checked waveform."""
+        return waveform
+
+    @abstractmethod
+    def _embed_features(self, features):
+        """Vectors of a list that is not empty."""
+
+
+def names(*, twins=True):
+    """List the ids that `create` knows.
+
+    Parameters
+    ----------
+    twins : bool
+        True lists the untrained twins too.
+
+    Returns
+    -------
+    list of str
+        In the fixed order of tables and figures.
+
+    Examples
+    --------
+    >>> names(twins=False)
+    ['mfcc', 'musicnn_msd', 'musicnn_mtt', 'vgg_msd', 'vgg_mtt']
+    """
+    return [name for name in REGISTRY if twins or not name.endswith("_untrained")]
+
+
+def create(name, **options):
+    """Make a backend by its id.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+    **options
+        What the adapter takes; the untrained twins need `calibration` (waveforms or features of train clips) and take
+        `seed`.
+
+    Returns
+    -------
+    Backend
+        Frozen and ready.
+
+    Raises
+    ------
+    ValueError
+        If the id is unknown.
+
+    Examples
+    --------
+    >>> create("mfcc").dim
+    60
+    """
+    if name not in REGISTRY:
+        hint = f" Did you mean {PAPER_NAMES[name]!r}?" if name in PAPER_NAMES else ""
+        raise ValueError(f"Expected a backend among {', '.join(REGISTRY)}, found {name!r}; choose one of them.{hint}")
+    return importlib.import_module(f"lib.backends.{REGISTRY[name].adapter}").create(name, **options)

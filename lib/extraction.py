@@ -1,0 +1,222 @@
+"""From clips to vectors: decode once, embed in batches, keep what is done, leave out what fails and say so.
+
+Vectors are cached by what made them (audio hash, backend, checkpoint, layer, pooling, code version), so a killed run
+loses at most the batch in flight and studies that share audio share the work. A study's own table is then made in one
+go from the cache.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lib import audio, backends
+from lib.progress import progress as show
+from lib.progress import say
+from lib.study import resolve
+from lib.tables import write_atomically
+from lib.vectors import Vectors, VectorStore
+
+
+class Extraction(NamedTuple):
+    """What an extraction did.
+
+    Attributes
+    ----------
+    embedded : int
+        Clips that went through the network now.
+    reused : int
+        Clips whose vector was in the cache.
+    failed : DataFrame
+        ``track_id, path, reason``, one row a clip that is left out.
+    """
+
+    embedded: int
+    reused: int
+    failed: pd.DataFrame
+
+
+def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, progress=show):
+    """Fill a study's table of one backend.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        ``track_id, path``.
+    backend : Backend
+    store : VectorStore
+        The study's; its table of the backend's name is made anew.
+    cache : Path
+        Folder that studies share: vectors by audio hash, and features that several networks have in common.
+    keep_features : bool
+        Keep those features (0.7 MB a 30 s clip for log-mel spectrograms); without, each network computes its own.
+    batch_size : int
+        Clips a write.
+    progress : callable
+        As ``lib.progress.progress``.
+
+    Returns
+    -------
+    Extraction
+
+    Raises
+    ------
+    ValueError
+        When not a single clip could be embedded.
+    """
+    cached = VectorStore(Path(cache) / "vectors.lance")
+    key = f"{backend.name}-{backend.fingerprint()}"
+    hashes, failures = _hashes(tracks)
+    known = set(cached.ids(key))
+    waiting = [track for track in _order(hashes, key) if hashes[track] not in known]
+    paths = dict(zip(tracks["track_id"], tracks["path"], strict=True))
+    batch, embedded = {}, 0
+    for track in progress(waiting, label=f"embed {backend.name}", unit="clip"):
+        try:
+            batch[track] = features(resolve(paths[track]), hashes[track], backend, cache if keep_features else None)
+        except audio.AudioError as error:
+            failures[track] = str(error)
+        if len(batch) == batch_size:
+            embedded += _embed(batch, hashes, backend, cached, key, failures)
+            batch = {}
+    embedded += _embed(batch, hashes, backend, cached, key, failures)
+    _report(failures)
+    _publish(hashes, failures, cached, key, backend, store)
+    failed = pd.DataFrame(
+        [(track, paths[track], reason) for track, reason in sorted(failures.items())], columns=["track_id", "path", "reason"]
+    )
+    return Extraction(embedded, len(hashes) - len(waiting), failed)
+
+
+def features(path, audio_hash, backend, cache=None):
+    """Features of a clip as a backend's network wants them, from the cache where several networks share them.
+
+    Parameters
+    ----------
+    path : Path
+    audio_hash : str
+        Key in the cache.
+    backend : Backend
+    cache : Path, optional
+        None computes them anew.
+
+    Returns
+    -------
+    ndarray of float32
+    """
+    file = Path(cache) / "features" / backend.frontend / f"{audio_hash}.npy" if cache and backend.frontend else None
+    if file and file.is_file():
+        return np.load(file, allow_pickle=False)
+    found = backend.features(audio.load(path, backend.sample_rate))
+    if file:
+        with write_atomically(file) as beside:
+            np.save(beside, found)
+    return found
+
+
+def calibration(tracks, name, n_clips, cache):
+    """Features of some clips, evenly spread over `tracks`, on which an untrained twin's statistics are set.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        ``track_id, path``, in a fixed order; clips that cannot be read are passed over.
+    name : str
+        The twin's id.
+    n_clips : int
+    cache : Path
+
+    Returns
+    -------
+    list of ndarray
+        As ``backends.create(name, calibration=…)`` takes them.
+    """
+    trained = backends.create(next(b for b, twin in backends.UNTRAINED.items() if twin == name))
+    step = max(1, len(tracks) // n_clips)
+    found = []
+    for path in tracks["path"].iloc[::step].head(n_clips):
+        try:
+            found.append(features(resolve(path), audio.audio_hash(resolve(path)), trained, cache))
+        except audio.AudioError as error:
+            say(f"not used for calibration: {error}")
+    return found
+
+
+def embed_files(paths, backend):
+    """Vectors of some audio files, without a store.
+
+    Parameters
+    ----------
+    paths : sequence of path
+    backend : Backend
+
+    Returns
+    -------
+    (DataFrame, dict)
+        Rows ``track_id`` (the file's stem) and ``vector`` in the order of `paths`, and {path: reason} of those that failed.
+
+    Raises
+    ------
+    ValueError
+        When two files have the same stem.
+    """
+    stems = [Path(path).stem for path in paths]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise ValueError(f"Expected files with different stems, found {twice[0]!r} more than once: a stem becomes the track_id.")
+    rows, failures = [], {}
+    for path, stem in zip(show(paths, label=f"embed {backend.name}", unit="file"), stems, strict=False):
+        try:
+            rows.append((stem, backend.embed_features([features(path, stem, backend)])[0]))
+        except audio.AudioError as error:
+            failures[str(path)] = str(error)
+    return pd.DataFrame(rows, columns=["track_id", "vector"]), failures
+
+
+def _hashes(tracks):
+    hashes, failures = {}, {}
+    for track, path in zip(tracks["track_id"], tracks["path"], strict=True):
+        try:
+            hashes[track] = audio.audio_hash(resolve(path))
+        except audio.AudioError as error:
+            failures[track] = str(error)
+    return hashes, failures
+
+
+def _order(hashes, key):
+    """Tracks in an order of the backend's own, so that networks running side by side seldom compute the same features."""
+    tracks = sorted(hashes)
+    start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little") % max(len(tracks), 1)
+    return tracks[start:] + tracks[:start]
+
+
+def _embed(batch, hashes, backend, cached, key, failures):
+    """Embed and keep a batch {track: features}; where it fails as a whole, clip by clip, so that one cannot spoil it."""
+    try:
+        values = dict(zip(batch, backend.embed_features(list(batch.values())), strict=True))
+    except ValueError:
+        values = {}
+        for track, found in batch.items():
+            try:
+                values[track] = backend.embed_features([found])[0]
+            except ValueError as error:
+                failures[track] = str(error)
+    if values:
+        cached.append(key, [hashes[track] for track in values], np.stack(list(values.values())), backend.metadata())
+    return len(values)
+
+
+def _publish(hashes, failures, cached, key, backend, store):
+    ready = {track: digest for track, digest in hashes.items() if track not in failures}
+    if not ready:
+        first = next(iter(failures.values()), "there are no tracks")
+        raise ValueError(f"Expected at least one clip that {backend.name} can embed, found none of {len(failures)}; the first: {first}")
+    values = cached.read(key).take(list(ready.values()))
+    store.replace(backend.name, Vectors.of(list(ready), values), backend.metadata())
+
+
+def _report(failures):
+    for track, reason in sorted(failures.items()):
+        say(f"left out {track}: {reason}")

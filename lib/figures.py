@@ -1,0 +1,206 @@
+"""How figures and tables look, and one call that saves each with the data behind it.
+
+Statistical plots are seaborn, sized by tueplots as a share of the thesis's text width. Every backend has one colour and
+one marker everywhere, safe for the colour-blind (Okabe and Ito) and told apart in grey by its marker.
+"""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import seaborn as sns
+from tueplots import axes as tue_axes
+from tueplots import figsizes
+
+from lib.tables import write_atomically
+
+COLOURS = {
+    "mfcc": "#7a7a7a",
+    "musicnn_msd": "#0072b2",
+    "musicnn_mtt": "#56b4e9",
+    "vgg_msd": "#d55e00",
+    "vgg_mtt": "#e69f00",
+    "mert_95m": "#007a5a",
+    "mert_330m": "#009e73",
+    "music2vec": "#cc79a7",
+    "musicfm": "#8c5fa8",
+    "encodecmae": "#b8a800",
+    "jukebox": "#5b3a1e",
+    "mule": "#2f4b7c",
+    "muq": "#a05195",
+    "muq_mulan": "#d45087",
+    "artist": "#000000",
+    "genre": "#444444",
+}
+MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8>s", strict=True))
+CONTROL_COLOURS = {
+    "real": "#0072b2",
+    "untrained": "#e69f00",
+    "shuffled": "#9a9a9a",
+    "random": "#c8c8c8",
+    "profile_swap": "#cc79a7",
+}
+GREY = "#8a8a8a"
+_TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own
+
+
+def use_style(font_size):
+    """Set the look of all figures of this kernel; `font_size` in points, as the caption's."""
+    sns.set_theme(style="ticks", context="paper")
+    small = font_size - 1
+    mpl.rcParams.update(figsizes.tmlr2023() | tue_axes.lines())
+    mpl.rcParams.update(
+        {
+            "font.family": "DejaVu Sans",
+            "font.size": font_size,
+            "axes.labelsize": font_size,
+            "axes.titlesize": font_size,
+            "xtick.labelsize": small,
+            "ytick.labelsize": small,
+            "legend.fontsize": small,
+            "legend.title_fontsize": small,
+            "legend.frameon": False,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "pdf.fonttype": 42,  # embedded as TrueType, so that text stays text
+            "figure.dpi": 110,
+            "savefig.dpi": 200,
+        }
+    )
+
+
+def panels(text_width, nrows=1, ncols=1, *, share=1.0, ratio=0.618, **options):
+    """A figure with its axes, sized for the thesis.
+
+    Parameters
+    ----------
+    text_width : float
+        Width of the thesis's text, inches.
+    nrows, ncols : int
+    share : float
+        Share of the text's width, above 0 to 1.
+    ratio : float
+        Height of one panel over its width; the golden ratio unless told.
+    **options
+        For ``matplotlib.pyplot.subplots``.
+
+    Returns
+    -------
+    (Figure, Axes or array of Axes)
+    """
+    size = figsizes.tmlr2023(
+        rel_width=share * text_width / _TMLR_WIDTH, nrows=nrows, ncols=ncols, height_to_width_ratio=ratio
+    )
+    return plt.subplots(nrows, ncols, figsize=size["figure.figsize"], **options)
+
+
+def save(figure, name, data, study, caption):
+    """Save a figure as PDF and PNG, the data behind it as CSV and its caption, into the study's ``figures/``.
+
+    Two runs on the same data write the same bytes. Study and world are part of every file name and caption.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Words joined by hyphens.
+    data : DataFrame
+        What is drawn.
+    study : Study
+    caption : str
+        A sentence or two, as under the figure in the thesis.
+    """
+    stem = _stem(name, study)
+    folder = study.path("figures")
+    for suffix, metadata in ((".pdf", {"CreationDate": None, "Creator": None, "Producer": None}), (".png", {"Software": None})):
+        with write_atomically(folder / f"{stem}{suffix}") as beside:
+            figure.savefig(beside, metadata=metadata)
+    _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
+    _write_text(folder / f"{stem}.caption.txt", f"{caption} {_world_sentence(study)}\n")
+
+
+def save_table(frame, name, study, caption):
+    """Save a table of text cells as booktabs LaTeX and CSV into the study's ``figures/``.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Cells are strings, as ``mean_with_interval`` makes them; the index is the first column.
+    name, study, caption
+        As for ``save``.
+    """
+    stem = _stem(name, study)
+    escaped = frame.rename(columns=_escape, index=_escape).map(lambda cell: _escape(str(cell)))
+    escaped.index.name = _escape(frame.index.name or "")
+    latex = escaped.reset_index().to_latex(
+        index=False, escape=False, caption=_escape(f"{caption} {_world_sentence(study)}"), label=f"tab:{stem}", position="tbp"
+    )
+    _write_text(study.path("figures", f"{stem}.tex"), latex)
+    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv())
+
+
+def mean_with_interval(rows):
+    """Cells like ``.123 [.101, .145]`` from columns ``value, ci_low, ci_high``."""
+    return [
+        f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        for value, low, high in zip(rows["value"], rows["ci_low"], rows["ci_high"], strict=True)
+    ]
+
+
+def means(axes, frame, *, label, colour):
+    """Means with their intervals, one a line, top line first: ``value, ci_low, ci_high`` and the column `label`."""
+    spread = [frame["value"] - frame["ci_low"], frame["ci_high"] - frame["value"]]
+    axes.errorbar(frame["value"], range(len(frame)), xerr=spread, fmt="o", color=colour, ms=4, lw=1.2)
+    axes.set_yticks(range(len(frame)), frame[label])
+    axes.set_ylim(len(frame) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    sns.despine(ax=axes, left=True)
+
+
+def forest(axes, frame, *, label, colour, reference=0.0, margin=None):
+    """Differences with their intervals, one a line.
+
+    Parameters
+    ----------
+    axes : Axes
+    frame : DataFrame
+        ``diff, ci_low, ci_high`` and the columns named next, top line first.
+    label : str
+        Column with the words beside each line.
+    colour : str
+        Column with backends, whose colours and markers are used.
+    reference : float
+        Where 'no difference' is drawn.
+    margin : float, optional
+        Smallest effect of interest, drawn as a band around `reference`.
+    """
+    if margin:
+        axes.axvspan(reference - margin, reference + margin, color="#eeeeee", lw=0)
+    axes.axvline(reference, color=GREY, lw=0.8)
+    for line, row in enumerate(frame.itertuples()):
+        backend = getattr(row, colour)
+        axes.plot([row.ci_low, row.ci_high], [line, line], color=COLOURS.get(backend, GREY), lw=1.4)
+        axes.plot(row.diff, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4)
+    axes.set_yticks(range(len(frame)), frame[label])
+    axes.set_ylim(len(frame) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    sns.despine(ax=axes, left=True)
+
+
+def _stem(name, study):
+    return f"{name}--{study.name}-{study.world}"
+
+
+def _world_sentence(study):
+    if study.world == "mock":
+        return f"Study {study.name}: simulated listeners, content strength {study.parameters.content_strength:g}."
+    return f"Study {study.name}: real listeners."
+
+
+def _write_text(path, text):
+    with write_atomically(path) as beside:
+        beside.write_text(text)
+
+
+def _escape(text):
+    for plain, latex in (("\\", r"\textbackslash "), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("×", r"$\times$"), ("−", r"$-$"), ("δ", r"$\delta$")):
+        text = text.replace(plain, latex)
+    return text

@@ -1,0 +1,55 @@
+"""Recommenders: one contract, one module each, looked up by kind."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+from lib.recommenders.base import Recommender
+from lib.recommenders.ranking import top_k
+
+__all__ = ["KINDS", "Recommender", "create", "top_k"]
+
+# Modules are imported when asked for: some will need torch, which takes seconds to load.
+KINDS = {
+    "knn": ("lib.recommenders.knn", "KNN"),
+    "mostpop": ("lib.recommenders.mostpop", "MostPop"),
+    "itemknn": ("lib.recommenders.itemknn", "ItemKNN"),
+}
+
+
+def create(kind: str, **options) -> Recommender:
+    """Make a recommender.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`.
+    **options
+        Options of that recommender.
+
+    Returns
+    -------
+    Recommender
+        Not yet fitted.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, option or value of an option.
+
+    Examples
+    --------
+    >>> create("knn", scaling="standardise").scaling
+    'standardise'
+    """
+    if kind not in KINDS:
+        raise ValueError(f"Expected a recommender among {', '.join(KINDS)}, found {kind!r}; check params.")
+    module, name = KINDS[kind]
+    recommender = getattr(importlib.import_module(module), name)
+    known = list(inspect.signature(recommender).parameters)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        takes = f"only {', '.join(known)}" if known else "no options"
+        raise ValueError(f"Recommender {kind!r} takes {takes}; found {', '.join(unknown)}; check params.")
+    return recommender(**options)

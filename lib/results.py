@@ -1,0 +1,197 @@
+"""Results of a study on disk: lists, scores a user, metrics, comparisons, answers. One place knows their names."""
+
+import json
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lib import evaluation, figures
+from lib.provenance import write_json
+from lib.tables import read_parquet, upsert, write_parquet
+
+METRIC_KEYS = ["split", "recommender", "backend", "control", "seed", "metric", "k"]
+PERMUTATION_KEYS = ["recommender", "backend", "split", "metric", "k", "permutation"]
+COMPARISON_KEYS = ["split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b"]
+NO_BACKEND = "none"
+MEAN_OF_SEEDS = -1
+TEST_SPLITS = ("hot_test", "cold_test")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What made some lists: a named recommender on a backend's vectors under a control.
+
+    Attributes
+    ----------
+    recommender : str
+        A name from the table in params.
+    backend : str
+        'none' where there is no audio.
+    control : {'real', 'shuffled', 'random', 'id_only', 'untrained', 'profile_swap'}
+    """
+
+    recommender: str
+    backend: str = NO_BACKEND
+    control: str = "real"
+
+    def file(self, seed, split):
+        """Name of the Parquet file of one seed and split."""
+        return f"{self.recommender}.{self.backend}.{self.control}.seed{seed}.{split}.parquet"
+
+
+PARTS = ("train", "val", "cold_val", "hot_test", "cold_test")
+
+
+def parts(study):
+    """The parts of a study's split, as {name: DataFrame}."""
+    return {name: read_parquet(study.path("data", f"{name}.parquet")) for name in PARTS}
+
+
+def tasks(study):
+    """What there is to recommend in a study: {split: lib.evaluation.Task}, cut-offs as its parameters say."""
+    p = study.parameters
+    return evaluation.tasks(**parts(study), cutoffs_hot=tuple(p.cutoffs_hot), cutoffs_cold=tuple(p.cutoffs_cold))
+
+
+def run(study, name, model, todo, rng):
+    """Score a fitted, deterministic model on every task and save all of it.
+
+    Parameters
+    ----------
+    study : Study
+    name : Run
+    model : Recommender
+        Fitted.
+    todo : dict of {str: Task}
+    rng : numpy Generator
+        For the intervals.
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``metrics.parquet``.
+    """
+    scored = {split: {0: evaluation.recommend_and_score(model, task)} for split, task in todo.items()}
+    return pd.concat([save_run(study, name, split, by_seed, rng) for split, by_seed in scored.items()], ignore_index=True)
+
+
+def save_run(study, run, split, by_seed, rng):
+    """Save lists, scores a user and metrics of a run on one split.
+
+    Parameters
+    ----------
+    study : Study
+    run : Run
+    split : str
+    by_seed : dict of {int: (DataFrame or None, DataFrame)}
+        Seed to (lists, scores a user). Lists are None for what has none: permutations, and exact chance.
+    rng : numpy Generator
+        For the intervals.
+
+    Returns
+    -------
+    DataFrame
+        The rows of ``metrics.parquet`` of this run, the mean over seeds (averaged per user) as seed -1.
+    """
+    rows = []
+    for seed, (lists, per_user) in by_seed.items():
+        if lists is not None:
+            write_parquet(lists, study.path("recommendations", run.file(seed, split)))
+        write_parquet(per_user, study.path("per_user", run.file(seed, split)))
+        rows.append(_metric_rows(study, run, split, seed, per_user, rng))
+    rows.append(_metric_rows(study, run, split, MEAN_OF_SEEDS, mean_of_seeds([p for _, p in by_seed.values()]), rng))
+    rows = pd.concat(rows, ignore_index=True)
+    upsert(study.path("metrics.parquet"), rows, METRIC_KEYS)
+    return rows
+
+
+def mean_of_seeds(frames):
+    """Scores averaged over seeds within each user, so that seeds never count as users."""
+    return pd.concat(frames).groupby("user_id", as_index=False).mean()
+
+
+def per_user(study, run, split):
+    """Scores a user of a run, averaged over its seeds.
+
+    Returns
+    -------
+    DataFrame
+        ``user_id`` and columns like ``NDCG@50``; None where the run is not there.
+    """
+    files = sorted(study.path("per_user").glob(run.file("*", split)))
+    return mean_of_seeds([pd.read_parquet(file) for file in files]) if files else None
+
+
+def metrics(study):
+    """All metrics of a study so far, as in ``metrics.parquet``."""
+    return read_parquet(study.path("metrics.parquet"), made_by="30_knn or 60_baselines")
+
+
+def save_permutations(study, run, frame):
+    """Add a run's metrics under every permutation to ``permutations.parquet``."""
+    frame = frame.assign(recommender=run.recommender, backend=run.backend)
+    order = ["recommender", "backend", "split", "permutation", "metric", "k", "value"]
+    upsert(study.path("permutations.parquet"), frame[order], PERMUTATION_KEYS)
+
+
+def read_permutations(study):
+    """Metrics under every permutation, as in ``permutations.parquet``."""
+    return read_parquet(study.path("permutations.parquet"), made_by="30_knn")
+
+
+def table(rows, index):
+    """Means with intervals as text, the way tables of the workbook show them.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of ``metrics.parquet``, of which the test splits and the means over seeds are shown.
+    index : list of str
+        Columns that name a line.
+
+    Returns
+    -------
+    DataFrame
+        One column a metric and cut-off.
+    """
+    shown = rows[rows["split"].isin(TEST_SPLITS) & (rows["seed"] == MEAN_OF_SEEDS)]
+    shown = shown.assign(label=shown["metric"] + "@" + shown["k"].astype(str), cell=figures.mean_with_interval(shown))
+    return shown.pivot(index=index, columns="label", values="cell").fillna("")
+
+
+def save_comparisons(study, frame):
+    """Write the comparisons of a study (see docs: contracts) and give them back."""
+    frame = frame.assign(study=study.name)
+    order = [
+        *("study", "split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b"),
+        *("diff", "ci_low", "ci_high", "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations"),
+    ]
+    return upsert(study.path("comparisons.parquet"), frame[order], COMPARISON_KEYS)
+
+
+def answers(study):
+    """The three answers so far; all three keys exist from the start."""
+    path = study.path("answers.json")
+    if path.is_file():
+        return json.loads(path.read_text())
+    not_run = {"status": "not_run", "verdict": None, "statement": "Not run yet.", "n": None, "test": None}
+    empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in ("rq1", "rq2", "rq3")}
+    strength = study.parameters.content_strength if study.world == "mock" else None
+    return {"world": study.world, "content_strength": strength} | empty
+
+
+def save_answer(study, question, answer):
+    """Set one of rq1, rq2, rq3 in ``answers.json``."""
+    expected = {"status", "verdict", "statement", "n", "test", "estimate", "ci", "p"}
+    if set(answer) != expected:
+        raise ValueError(f"Expected an answer with {sorted(expected)}, found {sorted(answer)}.")
+    write_json(study.path("answers.json"), answers(study) | {question: answer})
+
+
+def _metric_rows(study, run, split, seed, scores, rng):
+    rows = evaluation.summarise(scores, rng, n_resamples=study.parameters.n_bootstrap)
+    rows = rows.assign(
+        study=study.name, split=split, recommender=run.recommender, backend=run.backend, control=run.control, seed=seed
+    )
+    order = ["study", *METRIC_KEYS, "value", "ci_low", "ci_high", "n_users"]
+    return rows[order]

@@ -1,0 +1,248 @@
+"""A study: its parameters, checked against one model, and the paths of its results."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
+
+
+class ParameterError(ValueError):
+    """A parameter is unknown or ill-typed; the sentence names it and the nearest known one."""
+
+
+class Parameters(pydantic.BaseModel):
+    """Everything that can be set in ``params/*.yaml``, on the command line or in a parameters cell.
+
+    What each means, with its unit, stands in ``params/base.yaml``.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    study_name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_-]+$")
+    runs_dir: str
+    seed: int = pydantic.Field(ge=0)
+    dataset: Literal["scores"]
+    n_tracks: int = pydantic.Field(ge=2)
+    clip_seconds: float = pydantic.Field(gt=0)
+    soundfont: str
+    listening_source: Literal["mock"]
+    n_users: int = pydantic.Field(ge=1)
+    tracks_per_user: float = pydantic.Field(gt=0)
+    content_strength: float = pydantic.Field(ge=0, le=1)
+    cold_share: float = pydantic.Field(ge=0, lt=1)
+    split_preset: Literal["tamm2026", "tamm2024"]
+    test_date: str = pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    val_users: Literal["published", "all"]
+    min_val_users: int = pydantic.Field(ge=1)
+    backend_ids: list[str] = pydantic.Field(min_length=1)
+    backend: str
+    batch_size: int = pydantic.Field(ge=1)
+    feature_cache: bool
+    calibration_clips: int = pydantic.Field(ge=1)
+    untrained_seed: int = pydantic.Field(ge=0)
+    recommender_table: dict[str, dict[str, Any]]
+    cutoffs_hot: list[int]
+    cutoffs_cold: list[int]
+    n_permutations: int = pydantic.Field(ge=19)
+    n_bootstrap: int = pydantic.Field(ge=100)
+    alpha: float = pydantic.Field(gt=0, lt=1)
+    delta_fraction: float = pydantic.Field(gt=0, lt=1)
+    text_width: float = pydantic.Field(gt=0)
+    font_size: float = pydantic.Field(gt=0)
+
+
+def check_parameters(values, source):
+    """Check a complete set of parameters.
+
+    Parameters
+    ----------
+    values : dict
+        Name to value.
+    source : str
+        Where they come from, for the sentence.
+
+    Returns
+    -------
+    Parameters
+
+    Raises
+    ------
+    ParameterError
+        Naming the first unknown, missing or ill-typed parameter.
+
+    Examples
+    --------
+    >>> check_parameters({**load_parameters("toy").model_dump(), "n_user": 3}, "an example")
+    Traceback (most recent call last):
+    ...
+    lib.study.ParameterError: Unknown parameter 'n_user' in an example; did you mean 'n_users'?
+    """
+    import difflib
+
+    known = Parameters.model_fields
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+            raise ParameterError(f"Unknown parameter {name!r} in {source}; {hint}")
+    try:
+        return Parameters(**values)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise ParameterError(f"Missing parameter {name!r} in {source}; params/base.yaml says what it is.") from None
+        raise ParameterError(
+            f"Parameter {name!r} in {source}: {first['msg'].lower()}, found {first['input']!r}; see params/base.yaml."
+        ) from None
+
+
+def load_parameters(study_name, overrides=None):
+    """Parameters of a study: ``params/base.yaml`` < ``params/<study>.yaml`` < `overrides`.
+
+    Parameters
+    ----------
+    study_name : str
+        Name of a file in params/, without its ending.
+    overrides : dict, optional
+        Values given on a command line or in a notebook.
+
+    Returns
+    -------
+    Parameters
+
+    Examples
+    --------
+    >>> load_parameters("toy").clip_seconds
+    6.0
+    """
+    path = ROOT / "params" / f"{study_name}.yaml"
+    if not path.is_file():
+        found = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "base"))
+        raise ParameterError(f"Expected params/{study_name}.yaml, found no such file; the studies are {found}.")
+    merged = {}
+    for file in (ROOT / "params" / "base.yaml", path):
+        merged |= _read_yaml(file)
+        check_parameters(merged, f"params/{file.name}")
+    return check_parameters(merged | (overrides or {}), "the values given")
+
+
+def open_study(namespace):
+    """Open the study that a notebook's parameters describe, and say what runs.
+
+    Every literal in the notebook's globals counts as a parameter, because papermill puts each key of a YAML file there
+    and only warns of unknown ones. What the notebook does not name comes from params/.
+
+    Parameters
+    ----------
+    namespace : dict
+        ``globals()`` of the notebook, right after its parameters cell.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ParameterError
+        For an unknown or ill-typed parameter.
+    """
+    given = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    parameters = load_parameters(given.get("study_name", "toy"), given)
+    study = Study(parameters)
+    print(study.describe())
+    return study
+
+
+class Study:
+    """Paths and parameters of one study.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Examples
+    --------
+    >>> Study(load_parameters("toy")).path("data", "tracks.parquet").name
+    'tracks.parquet'
+    """
+
+    def __init__(self, parameters):
+        self.parameters = parameters
+        self.name = parameters.study_name
+        self.runs = ROOT / parameters.runs_dir  # an absolute runs_dir stays as it is
+
+    def path(self, *parts):
+        """A path in the study's folder of results, ``<runs_dir>/<study_name>/…``."""
+        return self.runs.joinpath(self.name, *parts)
+
+    def cache(self, *parts):
+        """A path in the cache that studies share, ``<runs_dir>/cache/…``; keyed by content, safe to delete."""
+        return self.runs.joinpath("cache", *parts)
+
+    def rng(self, *stream):
+        """A generator for one purpose: the study's seed and the words and numbers of `stream` decide its draws."""
+        import numpy as np
+
+        words = [int.from_bytes(hashlib.sha256(str(word).encode()).digest()[:4], "little") for word in stream]
+        return np.random.default_rng([self.parameters.seed, *words])
+
+    @property
+    def world(self):
+        """'mock' where listeners are simulated, 'real' where they lived."""
+        return "mock" if self.parameters.listening_source == "mock" else "real"
+
+    def named(self, kind):
+        """Named recommenders of one kind, as {name: options}."""
+        table = self.parameters.recommender_table
+        return {
+            name: {k: v for k, v in options.items() if k != "kind"}
+            for name, options in table.items()
+            if options.get("kind", name) == kind
+        }
+
+    def relative(self, path):
+        """`path` as it is stored in tables: relative to the repository where it lies inside, else absolute."""
+        path = Path(path).resolve()
+        return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else path.as_posix()
+
+    def describe(self):
+        """What runs, in a line or two: study, world, versions, data fingerprint."""
+        from lib import provenance
+
+        p = self.parameters
+        world = f"mock listening, content strength {p.content_strength}" if self.world == "mock" else "real listening"
+        data = provenance.data_fingerprint(self.path("data")) or "not prepared yet"
+        return f"study {self.name} · {world} · seed {p.seed} · data {data}\n{provenance.versions_line()}"
+
+
+def parameters_digest(parameters, names):
+    """Short digest of some parameters' values, for deciding what a change touches."""
+    values = {name: value for name, value in parameters.model_dump().items() if name in names}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def resolve(path):
+    """A path from a table as a path of this machine (relative ones count from the repository's root)."""
+    return ROOT / path
+
+
+def _read_yaml(path):
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParameterError(f"Expected YAML in params/{path.name}, found: {str(error).splitlines()[0]}.") from None
+    if not isinstance(values, dict):
+        raise ParameterError(f"Expected 'name: value' lines in params/{path.name}, found {type(values).__name__}.")
+    return values
+
+
+def _is_parameter(name, value):
+    interactive = {"In", "Out", "quit", "exit", "get_ipython"}
+    return not name.startswith("_") and name not in interactive and isinstance(value, LITERALS)

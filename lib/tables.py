@@ -1,0 +1,200 @@
+"""Tables on disk: what their columns must be, and how they are written so that nothing is ever half there."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+UTC_MICROSECONDS = "datetime64[us, UTC]"
+EVENTS = ("play", "skip", "complete")
+
+
+class TableError(ValueError):
+    """A table is not what it has to be; the sentence names the rows."""
+
+
+@contextlib.contextmanager
+def write_atomically(path):
+    """Write beside a file and rename when all went well.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the file is to be in the end; its folder is made.
+
+    Yields
+    ------
+    Path
+        A sibling (same suffix) to write to. It becomes `path` if the block ends well and is removed if not.
+
+    Examples
+    --------
+    >>> with write_atomically("/tmp/x.txt") as beside:  # doctest: +SKIP
+    ...     beside.write_text("whole or not at all")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_parquet(frame, path):
+    """Write a frame to Parquet, atomically and without its index."""
+    with write_atomically(path) as beside:
+        frame.to_parquet(beside, index=False)
+
+
+def read_parquet(path, made_by="10_prepare_data"):
+    """Read a Parquet file of a study.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is missing: the sentence names the notebook that makes it (`made_by`).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"Expected {path.parent.name}/{path.name} of study {_study_of(path)!r}, found no such file: run notebook {made_by} first."
+        )
+    return pd.read_parquet(path)
+
+
+def upsert(path, frame, keys):
+    """Add rows to a Parquet table in place of those with the same keys; other writers wait.
+
+    Parameters
+    ----------
+    path : Path
+    frame : DataFrame
+        Rows to write.
+    keys : list of str
+        Columns by whose values a new row replaces an old one.
+
+    Returns
+    -------
+    DataFrame
+        The table as written, sorted by `keys`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file():
+            old = pd.read_parquet(path)
+            stale = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(frame[keys]))
+            frame = pd.concat([old[~stale], frame], ignore_index=True)
+        frame = frame.sort_values(keys, kind="stable", ignore_index=True)
+        write_parquet(frame, path)
+    return frame
+
+
+def check(frame, schema):
+    """Check a frame against the schema of its name and give it back.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    schema : {'tracks', 'events', 'pairs'}
+        Which contract (docs: contracts outside checks read).
+
+    Returns
+    -------
+    DataFrame
+        The same frame.
+
+    Raises
+    ------
+    TableError
+        Naming the column, the rule and up to three offending rows.
+
+    Examples
+    --------
+    >>> check(pd.DataFrame({"user_id": ["u"], "track_id": ["t"]}), "pairs")
+    Traceback (most recent call last):
+    ...
+    lib.tables.TableError: Expected pairs with a column 'timestamp', found the columns user_id, track_id.
+    """
+    import pandera.errors
+
+    rules = _schemas()[schema]
+    missing = [name for name in rules.columns if name not in frame.columns]
+    if missing:
+        raise TableError(f"Expected {schema} with a column {missing[0]!r}, found the columns {', '.join(map(str, frame.columns))}.")
+    try:
+        rules.validate(frame.reset_index(drop=True), lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        raise TableError(_sentence(frame, schema, error.failure_cases)) from None
+    return frame
+
+
+def _sentence(frame, schema, failures):
+    columns_first = failures.sort_values("schema_context", kind="stable")  # 'Column' < 'DataFrameSchema'
+    first = columns_first.iloc[0]
+    same = failures[(failures["check"] == first["check"]) & (failures["column"] == first["column"])]
+    rows = same["index"].dropna().astype(int).drop_duplicates()
+    case = first["failure_case"]
+    case = case.item() if hasattr(case, "item") else case  # 0, not np.int64(0)
+    if first["schema_context"] == "Column":
+        wanted = f"{schema} whose {first['column']} is {first['check']}, found {case!r}"
+    else:
+        wanted = f"{schema} with {first['check']}, found others"
+    where = "; ".join(f"row {row} ({_shown(frame, row)})" for row in rows.head(3))
+    return f"Expected {wanted}" + (f" in {len(rows)} row(s): {where}" if where else "") + "; mend these and run again."
+
+
+def _shown(frame, row):
+    return ", ".join(f"{name}={frame[name].iloc[row]}" for name in frame.columns[:3])
+
+
+def _schemas():
+    import pandera.pandas as pa
+
+    text = pa.Column(str, pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"))
+    time = pa.Column(UTC_MICROSECONDS)
+    positive = pa.Check(lambda s: s > 0, error="above 0")
+    unique_pairs = pa.Check(lambda f: ~f.duplicated(["user_id", "track_id"], keep=False), error="one row a (user_id, track_id)")
+    return {
+        "tracks": pa.DataFrameSchema(
+            {
+                "track_id": pa.Column(str, [pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"), _unique("a unique id")]),
+                "path": text,
+                "duration": pa.Column(float, positive),
+                "artist": text,
+                "title": text,
+            }
+        ),
+        "events": pa.DataFrameSchema(
+            {
+                "user_id": text,
+                "track_id": text,
+                "timestamp": time,
+                "event": pa.Column(str, pa.Check(lambda s: s.isin(EVENTS), error=f"one of {', '.join(EVENTS)}")),
+                "played_seconds": pa.Column(float, pa.Check(lambda s: s >= 0, error="0 or more")),
+            }
+        ),
+        "pairs": pa.DataFrameSchema(
+            {
+                "user_id": text,
+                "track_id": text,
+                "timestamp": time,
+                "count": pa.Column("int64", pa.Check(lambda s: s >= 1, error="1 or more")),
+            },
+            checks=unique_pairs,
+        ),
+    }
+
+
+def _unique(error):
+    import pandera.pandas as pa
+
+    return pa.Check(lambda s: ~s.duplicated(keep=False), error=error)
+
+
+def _study_of(path):
+    return path.parents[1].name if len(path.parents) > 1 else str(path)

@@ -1,0 +1,115 @@
+"""Decoding, mixing down, resampling and cutting; every bad file ends in one sentence."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from lib.audio import AudioError, audio_hash, load
+
+
+def tone(rate, seconds=1.0, frequency=440.0):
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(samples, rate, name="clip.wav", subtype="FLOAT"):
+        path = tmp_path / name
+        soundfile.write(path, samples, rate, subtype=subtype)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 96000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_any_channels_become_mono_at_the_wanted_rate(write, rate, channels):
+    path = write(np.tile(tone(rate)[:, None], (1, channels)), rate)
+    found = load(path, 16000)
+    assert found.dtype == np.float32
+    assert found.shape == (16000,)
+    inner = slice(1000, -1000)  # the resampler rings at the edges
+    np.testing.assert_allclose(found[inner], tone(16000)[inner], atol=2e-3)
+
+
+def test_channels_are_averaged_not_picked_or_summed(write):
+    path = write(np.column_stack([tone(16000), np.zeros(16000)]), 16000)
+    np.testing.assert_allclose(load(path, 16000), 0.5 * tone(16000), atol=1e-6)
+
+
+def test_nothing_above_half_the_rate_folds_down(write):
+    """Canary: dropping samples instead of resampling would turn 11 kHz into an audible 5 kHz."""
+    found = load(write(tone(96000, frequency=11000), 96000), 16000)
+    assert np.abs(found[1000:-1000]).max() < 1e-3
+
+
+def test_level_is_kept(write):
+    loud, quiet = (load(write(gain * tone(44100), 44100, f"{gain}.wav"), 16000) for gain in (1.0, 0.1))
+    np.testing.assert_allclose(quiet, 0.1 * loud, atol=1e-6)
+
+
+def test_start_and_seconds_are_of_the_file(write):
+    path = write(np.arange(3000) / 3000, 1000)
+    np.testing.assert_allclose(load(path, 1000, start=1.0, seconds=0.5), np.arange(1000, 1500) / 3000, atol=1e-6)
+    assert len(load(path, 1000, start=2.5, seconds=9)) == 500
+    with pytest.raises(AudioError, match=r"holds no samples from 3 s on"):
+        load(path, 1000, start=3.0)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(AudioError, match=r"Expected an audio file at .*none\.wav, found nothing; check the"):
+        load(tmp_path / "none.wav", 16000)
+    with pytest.raises(AudioError, match="found a folder"):
+        load(tmp_path, 16000)
+    with pytest.raises(AudioError, match="found nothing"):
+        audio_hash(tmp_path / "none.wav")
+
+
+def test_zero_length_file(tmp_path):
+    path = tmp_path / "empty.mp3"
+    path.touch()
+    with pytest.raises(AudioError, match=r"empty\.mp3, found a zero-length file"):
+        load(path, 16000)
+
+
+def test_text_named_mp3(tmp_path):
+    path = tmp_path / "notes.mp3"
+    path.write_text("This is not music.\n" * 100)
+    with pytest.raises(AudioError, match=r"Expected audio \(WAV, FLAC, OGG, AIFF or MP3\) in .*notes\.mp3"):
+        load(path, 16000)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_not_finite(write, bad):
+    samples = tone(16000)
+    samples[7] = bad
+    with pytest.raises(AudioError, match="1 of 16000 are NaN or infinite"):
+        load(write(samples, 16000), 16000)
+
+
+def test_no_samples(write):
+    with pytest.raises(AudioError, match="holds no samples; replace the file"):
+        load(write(np.zeros(0), 16000), 16000)
+    with pytest.raises(AudioError, match="leave no samples at 16000 Hz"):
+        load(write(np.zeros(1), 96000), 16000)
+
+
+def test_errors_are_value_errors_of_one_line(tmp_path):
+    with pytest.raises(ValueError, match="Expected") as caught:
+        load(tmp_path / "none.wav", 16000)
+    assert "\n" not in str(caught.value)
+
+
+def test_hash_is_of_the_bytes(write):
+    first, same = (write(tone(8000), 8000, name) for name in ("a.wav", "b.wav"))
+    other = write(tone(9000), 9000, "c.wav")
+    assert audio_hash(first) == audio_hash(same) != audio_hash(other)
+    assert len(audio_hash(first)) == 64
+
+
+def test_mp3_decodes(write, tmp_path):
+    path = tmp_path / "clip.mp3"
+    soundfile.write(path, tone(44100), 44100, format="MP3")
+    found = load(path, 16000)
+    assert abs(len(found) - 16000) < 2500  # the coder pads
+    assert 0.3 < np.abs(found).max() < 0.7

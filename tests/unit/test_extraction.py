@@ -1,0 +1,147 @@
+"""Extraction keeps what is done, leaves out what fails, and never replaces it silently."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from lib import audio, extraction
+from lib.vectors import VectorStore
+
+
+class Loudness:
+    """A stand-in backend: mean and deviation of the samples. Counts what it computes."""
+
+    name, sample_rate, frontend, dim = "loudness", 8000, "mean_std", 2
+
+    def __init__(self, fails=()):
+        self.fails = fails
+        self.heard, self.batches = 0, []
+
+    def features(self, waveform):
+        self.heard += 1
+        return np.array([waveform.mean(), waveform.std()], dtype=np.float32)
+
+    def embed_features(self, features):
+        self.batches.append(len(features))
+        if any(abs(found[0] - bad) < 1e-3 for found in features for bad in self.fails):
+            raise ValueError("Expected finite vectors, found NaN.")
+        return np.stack(features)
+
+    def fingerprint(self):
+        return "f0"
+
+    def metadata(self):
+        return {"layer": "none"}
+
+
+@pytest.fixture
+def tracks(tmp_path):
+    rows = []
+    for number in range(7):
+        path = tmp_path / f"t{number}.wav"
+        soundfile.write(path, np.full(800, number / 10), 8000, subtype="FLOAT")
+        rows.append((f"t{number}", str(path)))
+    return pd.DataFrame(rows, columns=["track_id", "path"])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return VectorStore(tmp_path / "vectors.lance")
+
+
+def run(tracks, store, tmp_path, backend=None, **options):
+    backend = backend or Loudness()
+    return backend, extraction.extract(tracks, backend, store, tmp_path / "cache", progress=lambda i, **_: i, **options)
+
+
+def test_every_clip_gets_its_own_vector_last_partial_batch_included(tracks, store, tmp_path):
+    backend, done = run(tracks, store, tmp_path, batch_size=3)
+    assert (done.embedded, done.reused, len(done.failed)) == (7, 0, 0)
+    assert sorted(backend.batches) == [1, 3, 3]
+    np.testing.assert_allclose(store.read("loudness").take(tracks["track_id"])[:, 0], np.arange(7) / 10, atol=1e-6)
+
+
+def test_a_second_run_computes_nothing(tracks, store, tmp_path):
+    run(tracks, store, tmp_path)
+    backend, done = run(tracks, store, tmp_path)
+    assert (backend.heard, done.reused) == (0, 7)
+
+
+def test_another_study_with_the_same_audio_reuses_it(tracks, store, tmp_path):
+    run(tracks, store, tmp_path)
+    other = VectorStore(tmp_path / "other.lance")
+    backend, _ = run(tracks.assign(track_id="x" + tracks["track_id"]), other, tmp_path)
+    assert backend.heard == 0
+    assert other.ids("loudness").tolist() == [f"xt{n}" for n in range(7)]
+
+
+def test_networks_with_one_front_end_share_features(tracks, store, tmp_path):
+    run(tracks, store, tmp_path)
+    second = Loudness()
+    second.fingerprint = lambda: "another"
+    run(tracks, store, tmp_path, backend=second)
+    assert second.heard == 0
+    assert sum(second.batches) == 7
+
+
+def test_features_are_not_kept_where_that_is_not_wanted(tracks, store, tmp_path):
+    run(tracks, store, tmp_path, keep_features=False)
+    assert not (tmp_path / "cache" / "features").exists()
+
+
+def test_bad_files_are_reported_and_left_out(tracks, store, tmp_path):
+    (tmp_path / "t1.wav").write_bytes(b"")
+    (tmp_path / "t2.wav").write_text("this is not sound")
+    (tmp_path / "t3.wav").unlink()
+    soundfile.write(tmp_path / "t4.wav", np.array([0.1, np.nan, 0.2]), 8000, subtype="FLOAT")
+    _, done = run(tracks, store, tmp_path, batch_size=2)
+    assert done.failed["track_id"].tolist() == ["t1", "t2", "t3", "t4"]
+    assert store.ids("loudness").tolist() == ["t0", "t5", "t6"]
+    np.testing.assert_allclose(store.read("loudness").values[:, 0], [0, 0.5, 0.6], atol=1e-6)
+
+
+def test_one_clip_that_the_network_refuses_does_not_spoil_its_batch(tracks, store, tmp_path):
+    _, done = run(tracks, store, tmp_path, backend=Loudness(fails=[0.3]), batch_size=7)
+    assert done.failed["track_id"].tolist() == ["t3"]
+    assert len(store.ids("loudness")) == 6
+
+
+def test_nothing_at_all_is_an_error_and_writes_no_table(tracks, store, tmp_path):
+    for path in tracks["path"]:
+        open(path, "w").close()
+    with pytest.raises(ValueError, match="at least one clip that loudness can embed, found none of 7"):
+        run(tracks, store, tmp_path)
+    assert store.names() == []
+
+
+def test_after_an_interruption_only_the_batch_in_flight_is_computed_again(tracks, store, tmp_path):
+    class Killed(Loudness):
+        def features(self, waveform):
+            if self.heard == 5:
+                raise KeyboardInterrupt
+            return super().features(waveform)
+
+    killed = Killed()
+    with pytest.raises(KeyboardInterrupt):
+        run(tracks, store, tmp_path, backend=killed, batch_size=2, keep_features=False)
+    backend, done = run(tracks, store, tmp_path, batch_size=2, keep_features=False)
+    assert backend.heard == 3  # 7 less the two batches that were written
+    assert done.reused == 4
+    assert store.ids("loudness").tolist() == tracks["track_id"].tolist()
+
+
+def test_files_with_equal_stems_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="different stems, found 'a' more than once"):
+        extraction.embed_files([tmp_path / "x" / "a.wav", tmp_path / "y" / "a.wav"], Loudness())
+
+
+def test_embedding_files_keeps_their_order_and_names_failures(tracks, tmp_path):
+    paths = [*tracks["path"][::-1], str(tmp_path / "none.wav")]
+    frame, failures = extraction.embed_files(paths, Loudness())
+    assert frame["track_id"].tolist() == [f"t{n}" for n in range(6, -1, -1)]
+    assert list(failures) == [str(tmp_path / "none.wav")]
+
+
+def test_the_stand_in_hears_what_audio_loads(tracks):
+    assert audio.load(tracks["path"][3], 8000) == pytest.approx(0.3, abs=1e-3)

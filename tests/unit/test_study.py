@@ -1,0 +1,99 @@
+"""Parameters are checked against one model; paths do not depend on where one stands."""
+
+import ast
+import json
+
+import nbformat
+import pytest
+
+from lib import study as studies
+from lib.study import ROOT, ParameterError, load_parameters, open_study
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+STUDIES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "base")
+
+
+def parameters_cell(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+
+
+def assigned(source):
+    """Names and literals of an annotated parameters cell."""
+    return {node.target.id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_in_params_is_valid(name):
+    assert load_parameters(name).study_name == name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_defaults_equal_base_under_toy(path):
+    toy = load_parameters("toy").model_dump()
+    for name, value in assigned(parameters_cell(path)).items():
+        assert toy[name] == value, f"{path.stem}: {name}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_line_has_type_and_meaning(path):
+    for line in parameters_cell(path).strip().splitlines():
+        assert ":" in line.split("=")[0], line
+        assert "  # " in line, line
+
+
+def test_no_parameter_shadows_a_module():
+    # papermill puts every key of a YAML file into the notebook's globals, over what was imported
+    modules = {path.stem for path in (ROOT / "lib").iterdir()}
+    assert not modules & set(studies.Parameters.model_fields)
+
+
+def test_a_misspelt_parameter_is_named_with_its_neighbour():
+    with pytest.raises(ParameterError, match=r"Unknown parameter 'n_user'.*did you mean 'n_users'"):
+        open_study({"study_name": "toy", "n_user": 3})
+
+
+def test_an_ill_typed_parameter_is_named():
+    with pytest.raises(ParameterError, match=r"'n_users'.*found 'many'"):
+        load_parameters("toy", {"n_users": "many"})
+
+
+def test_an_unknown_study_lists_the_known_ones():
+    with pytest.raises(ParameterError, match=r"params/tyo.yaml.*toy"):
+        load_parameters("tyo")
+
+
+def test_broken_yaml_is_a_sentence(tmp_path, monkeypatch):
+    (tmp_path / "params").mkdir()
+    for name in ("base", "toy"):
+        (tmp_path / "params" / f"{name}.yaml").write_text((ROOT / "params" / f"{name}.yaml").read_text())
+    (tmp_path / "params" / "odd.yaml").write_text("study_name: [odd\n")
+    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    with pytest.raises(ParameterError, match=r"YAML in params/odd.yaml"):
+        load_parameters("odd")
+
+
+def test_notebook_values_override_the_study(capsys):
+    study = open_study({"study_name": "toy", "n_users": 7, "_private": 1, "In": [], "figures": ast})
+    assert study.parameters.n_users == 7
+    assert "study toy" in capsys.readouterr().out
+
+
+def test_streams_of_draws_differ_and_repeat():
+    study = studies.Study(load_parameters("toy"))
+    assert study.rng("a").random() == study.rng("a").random()
+    assert study.rng("a").random() != study.rng("b").random()
+    other = studies.Study(load_parameters("toy", {"seed": 1}))
+    assert study.rng("a").random() != other.rng("a").random()
+
+
+def test_parameters_are_json(tmp_path):
+    assert json.loads(json.dumps(load_parameters("demo").model_dump()))["study_name"] == "demo"
+
+
+def test_paths_count_from_the_repository(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    study = studies.Study(load_parameters("toy"))
+    assert study.path("data") == ROOT / "runs" / "toy" / "data"
+    assert studies.resolve(study.relative(ROOT / "README.md")) == ROOT / "README.md"
+    assert studies.resolve(study.relative(tmp_path / "x.wav")) == tmp_path / "x.wav"

@@ -1,0 +1,49 @@
+"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies what a thesis needs."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import results
+from lib.study import ROOT, Study
+from workflow import stages
+
+
+def main():
+    """Run the step that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("step", choices=["answers", "thesis"])
+    parser.add_argument("study", help="name of a file in params/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    try:
+        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
+        print({"answers": answers, "thesis": thesis}[options.step](study))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"make: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def answers(study):
+    """The three answers as they stand, and where to read."""
+    found = results.answers(study)
+    lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in ("rq1", "rq2", "rq3")]
+    return "\n".join([*lines, f"Read on in {study.relative(study.path('executed', '00_index.ipynb'))}"])
+
+
+def thesis(study):
+    """Copy a study's figures, tables and their data into the repository's figures/; other studies' stay."""
+    files = sorted(study.path("figures").glob("[!.]*"))
+    if not files:
+        raise FileNotFoundError(f"Expected figures of study {study.name}, found none: run 'make workbook STUDY={study.name}' first.")
+    for file in files:
+        shutil.copyfile(file, ROOT / "figures" / file.name)
+    return f"{len(files)} files of study {study.name} -> figures/"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Run every notebook on the toy study in stage order and store its outputs in place (``make notebooks``).
+
+What depends on the machine or the moment is stripped: execution times, papermill's metadata, standard error, and the
+outputs of cells tagged ``no-stored-output`` (players and widgets).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import nbformat
+
+from lib.tables import write_atomically
+from workflow import stages
+
+
+def main():
+    """Execute and store; ``00_index`` is read first and run last."""
+    from nbclient import NotebookClient
+
+    os.environ |= {"WORKBOOK_LOG": os.devnull, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    for path in in_stage_order():
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": path.parent}}).execute()
+        with write_atomically(path) as beside:
+            nbformat.write(stripped(notebook), beside)
+        print(path.name, flush=True)
+
+
+def in_stage_order():
+    """Paths of the notebooks, the index last."""
+    paths = sorted(stages.NOTEBOOKS.glob("[0-9]*.ipynb"))
+    return [*paths[1:], paths[0]]
+
+
+def stripped(notebook):
+    """A notebook without what changes from run to run."""
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:02d}"
+        cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        if "no-stored-output" in cell.metadata.get("tags", []):
+            cell.outputs = []
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return notebook
+
+
+if __name__ == "__main__":
+    main()

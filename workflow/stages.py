@@ -1,0 +1,55 @@
+"""Which notebook is which stage of a study: shared by the Snakefile, the runner of one job and the plan."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import yaml
+
+from lib import backends
+from lib.provenance import code_digest
+from lib.study import ROOT, load_parameters, parameters_digest
+
+NOTEBOOKS = ROOT / "notebooks"
+PER_BACKEND = ("20_extract_embeddings", "30_knn")
+
+
+def parameters_of(study, overrides):
+    """Checked parameters of a study, as a ``Parameters``."""
+    return load_parameters(study, overrides)
+
+
+def parse_overrides(words):
+    """``['n_users=300', …]`` as a dict, values read as YAML."""
+    pairs = [word.split("=", 1) for word in words]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise ValueError(f"Expected name=value, found {pair[0]!r}; for example SET='n_users=300 seed=7'.")
+    return {name: yaml.safe_load(value) for name, value in pairs}
+
+
+def twins(parameters):
+    """Untrained twins of a study's backends, each once."""
+    return sorted({backends.UNTRAINED[name] for name in parameters.backend_ids if name in backends.UNTRAINED})
+
+
+def job_name(notebook, backend=None):
+    """Name of a job, as in its executed copy and its done file."""
+    return f"{notebook}.{backend}" if backend else notebook
+
+
+def digest(notebook, parameters):
+    """What a job's result depends on besides its inputs: the notebook's code, the library it imports, its parameters."""
+    cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    names = [line.split(":")[0].strip() for line in named.splitlines() if ":" in line and not line.startswith("#")]
+    uses_table = any("study.named" in source or "recommender_table" in source for source in code)
+    names = [name for name in names if name != "backend"] + (["recommender_table"] if uses_table else [])
+    return f"{code_digest(code)}-{parameters_digest(parameters, names)}"
+
+
+def read_json(path):
+    """A small JSON file, or an empty dict where it is missing."""
+    path = Path(path)
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,78 @@
+"""Run a study from data to answers: ``python workflow/workbook.py STUDY`` (``make workbook`` calls this).
+
+Checks every parameter before anything starts, takes the study's lock, and hands over to Snakemake.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.study import Study
+from workflow import stages
+
+SNAKEFILE = Path(__file__).resolve().parent / "Snakefile"
+
+
+def main():
+    """Check, lock, run; exit code 2 for a parameter that is not right, 1 when a notebook failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="name of a file in params/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters over those of the study")
+    parser.add_argument("--plan", action="store_true", help="print jobs, time, disk and what is missing; run nothing")
+    parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--profile", help="a folder in workflow/profiles, for a cluster")
+    options = parser.parse_args()
+    try:
+        overrides = stages.parse_overrides(options.set)
+        study = Study(stages.parameters_of(options.study, overrides))
+    except ValueError as error:
+        print(f"make workbook: {error}", file=sys.stderr)
+        return 2
+    command = snakemake(study, options, overrides)
+    if options.plan:
+        from workflow import plan
+
+        print(plan.describe(study, command))
+        return 0
+    return run(study, command)
+
+
+def snakemake(study, options, overrides):
+    """The Snakemake command line of a study; results and Snakemake's own records lie in the study's folder."""
+    study.path().mkdir(parents=True, exist_ok=True)
+    where = ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)] if options.profile else ["--cores", str(options.cores)]
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
+        *(*where, "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--quiet", "all"),
+        *("--config", f"study={options.study}", f"overrides={json.dumps(overrides)}"),
+    ]
+
+
+def run(study, command):
+    """Run Snakemake under the study's lock.
+
+    The lock is the kernel's and dies with the process, so whoever holds it knows that a lock file of Snakemake's is
+    stale. It is handed to Snakemake itself (exec), not kept by a parent that could be killed first.
+    """
+    lock = os.open(study.path(".workflow.lock"), os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"make workbook: study {study.name} is already running; wait for it or stop it first.", file=sys.stderr)
+        return 1
+    os.set_inheritable(lock, True)
+    if any(study.path(".snakemake", "locks").glob("*")):
+        subprocess.run([*command, "--unlock"], check=True, capture_output=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # one thread a job: two cost more than one here
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
