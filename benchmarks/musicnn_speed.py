@@ -176,7 +176,8 @@ def main():
         clip(path)
         print(
             f"Seconds for one 30 s clip (44.1 kHz stereo): {os.cpu_count()} cores, 1 thread, median of n = "
-            f"{options.repeats} after a warm-up; load {os.getloadavg()[0]:.1f} at the start; Python {sys.version.split()[0]}, torch {torch.__version__}.\n"
+            f"{options.repeats} after a warm-up; load {os.getloadavg()[0]:.1f} at the start; "
+            f"Python {sys.version.split()[0]}, torch {torch.__version__}.\n"
         )
         print("| step | CPU s | wall s |\n|---|---:|---:|")
         for label, (cpu, wall) in our_rows(path, options.repeats):

@@ -53,10 +53,13 @@ def split(options):
 
 def evaluate(options):
     """Metrics of recommendation lists."""
+    import numpy as np
+
     from lib import evaluation
     from lib.tables import write_parquet
 
-    summary, per_user = evaluation.evaluate_files(options.recommendations, options.truth, options.k)
+    rng = np.random.default_rng(0)  # the same files give the same intervals
+    summary, per_user = evaluation.evaluate_files(options.recommendations, options.truth, options.k, rng=rng)
     if options.out:
         write_parquet(per_user, options.out)
     print(json.dumps(summary))

@@ -52,8 +52,8 @@ def cite():
     """What to cite."""
     return (
         "M. S. Cuthbert and C. Ariza, music21: A Toolkit for Computer-Aided Musicology and Symbolic Music Data, "
-        "ISMIR 2010. Soundfont: T. Brechbill, TimGM6mb, 2004. Synthesiser: B. Schelling, TinySoundFont; "
-        "N. Allum, tinysoundfont for Python."
+        "ISMIR 2010. Soundfont: T. Brechbill, TimGM6mb, 2004. Synthesiser: B. Schelling, TinySoundFont, "
+        "with the Python package tinysoundfont (N. Whitehead)."
     )
 
 

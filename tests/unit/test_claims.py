@@ -1,0 +1,162 @@
+"""Verdicts follow the rule that the notebook states; answers name their world."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import claims, results
+from lib.results import Run
+from lib.study import Study, load_parameters
+
+
+@pytest.fixture
+def study(tmp_path):
+    overrides = {"runs_dir": str(tmp_path), "backend_ids": ["mfcc", "musicnn_msd"], "n_bootstrap": 200}
+    return Study(load_parameters("toy", overrides))
+
+
+def rows(against, backend="musicnn_msd", p=0.001):
+    """Comparisons of one backend: {against: (diff, ci_low, ci_high)}."""
+    return pd.DataFrame(
+        [
+            {"backend_a": backend, "against": name, "diff": diff, "ci_low": low, "ci_high": high, "p_adjusted": p}
+            for name, (diff, low, high) in against.items()
+        ]
+    )
+
+
+FAR, NEAR, BELOW = (0.1, 0.08, 0.12), (0.02, -0.01, 0.05), (-0.1, -0.12, -0.08)
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "untrained", "artist", "p", "verdict"),
+    [
+        (FAR, FAR, FAR, 0.001, "viable"),
+        (FAR, FAR, FAR, 0.2, "undecided"),  # an interval over users does not decide on shuffled
+        (FAR, BELOW, FAR, 0.001, "informative but not viable"),
+        (FAR, FAR, BELOW, 0.001, "informative but not viable"),
+        (BELOW, FAR, FAR, 0.9, "not viable"),
+        (FAR, NEAR, FAR, 0.001, "undecided"),
+    ],
+)
+def test_the_cold_rule(shuffled, untrained, artist, p, verdict):
+    frame = rows({"shuffled": shuffled, "untrained": untrained, "artist": artist}, p=p)
+    assert claims.verdicts(frame, 0.01, 0.05, "cold_test")["verdict"].tolist() == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("mostpop", "verdict"),
+    [(FAR, "useful alone"), (BELOW, "informative but not useful alone"), (NEAR, "undecided")],
+)
+def test_the_hot_rule(mostpop, verdict):
+    frame = rows({"shuffled": FAR, "untrained": FAR, "mostpop": mostpop})
+    assert claims.verdicts(frame, 0.01, 0.05, "hot_test")["verdict"].tolist() == [verdict]
+
+
+def test_pretraining_helps_only_where_a_twin_was_beaten():
+    found = claims.verdicts(
+        pd.concat(
+            [
+                rows({"shuffled": FAR, "untrained": BELOW, "artist": FAR}),
+                rows({"shuffled": FAR, "artist": FAR}, backend="mfcc"),
+            ]
+        ),
+        0.01,
+        0.05,
+        "cold_test",
+    ).set_index("backend")
+    assert found.loc["musicnn_msd", "pretraining_helps"] is False  # significant, but the wrong way round
+    assert found.loc["mfcc", "pretraining_helps"] is None
+    assert found.loc["mfcc", "verdict"] == "viable"
+
+
+def save(study, run, split, mean, n=60, k=22):
+    rng = np.random.default_rng(abs(hash((run.recommender, run.backend, run.control, split))) % 2**32)
+    users = [f"u{i}" for i in range(n)]
+    values = np.clip(rng.normal(mean, 0.02, n), 0, 1)
+    frame = pd.DataFrame({"user_id": users, f"HitRate@{k}": values, f"Recall@{k}": values, f"NDCG@{k}": values})
+    results.save_run(study, run, split, {0: (None, frame)}, rng)
+
+
+@pytest.fixture
+def finished(study):
+    """A finished study whose real vectors are far better than all else."""
+    rng = np.random.default_rng(1)
+    for split in results.TEST_SPLITS:
+        for backend in ("mfcc", "musicnn_msd"):
+            save(study, Run("knn", backend), split, 0.5)
+            save(study, Run("knn", backend, "shuffled"), split, 0.1)
+            values = [
+                {"split": split, "permutation": b, "metric": m, "k": 22, "value": rng.normal(0.1, 0.01)}
+                for b in range(99)
+                for m in ("HitRate", "Recall", "NDCG")
+            ]
+            results.save_permutations(study, Run("knn", backend, "shuffled"), pd.DataFrame(values))
+        save(study, Run("knn", "musicnn_msd", "untrained"), split, 0.3)
+        save(study, Run("knn", "artist"), split, 0.2)
+        save(study, Run("chance"), split, 0.05)
+    save(study, Run("mostpop"), "hot_test", 0.2)
+    save(study, Run("itemknn"), "hot_test", 0.4)
+    return study
+
+
+def test_comparisons_hold_every_pair_with_the_right_test(finished):
+    frame = claims.comparisons(finished, "knn", "hot_test")
+    ndcg = frame[frame["metric"] == "NDCG"].set_index(["backend_a", "against"])
+    assert ndcg.loc[("mfcc", "shuffled"), "test"] == claims.PERMUTATION_TEST
+    assert ndcg.loc[("mfcc", "shuffled"), "p_adjusted"] == pytest.approx(0.01)  # (1 + 0) / (1 + 99)
+    assert ndcg.loc[("musicnn_msd", "untrained"), "diff"] == pytest.approx(0.2, abs=0.02)
+    assert ("mfcc", "untrained") not in ndcg.index  # a formula has no weights to leave untrained
+    assert ndcg.loc[("mfcc", "mostpop"), "backend_b"] == "none"
+    saved = results.save_comparisons(finished, frame)
+    assert list(saved.columns) == (
+        "study split recommender metric k backend_a control_a backend_b control_b diff ci_low ci_high p p_adjusted test "
+        "n_users n_seeds n_permutations"
+    ).split()
+
+
+def test_delta_is_a_share_of_what_there_is_to_gain(finished):
+    hot = claims.smallest_effect(finished, "knn", "hot_test", "NDCG@22")
+    cold = claims.smallest_effect(finished, "knn", "cold_test", "NDCG@22")
+    assert hot == pytest.approx(0.05 * (0.4 - 0.1), abs=0.001)
+    assert cold == pytest.approx(0.05 * (0.2 - 0.05), abs=0.001)
+
+
+def test_the_answer_names_its_world_and_all_keys_exist_from_the_start(finished):
+    assert {results.answers(finished)[key]["status"] for key in ("rq1", "rq2", "rq3")} == {"not_run"}
+    frame = claims.comparisons(finished, "knn", "hot_test")
+    frame = frame[frame["metric"] == "NDCG"]
+    decided = claims.verdicts(frame, 0.01, 0.05, "hot_test")
+    results.save_answer(finished, "rq1", claims.answer_rq1(finished, "knn", frame, decided))
+    found = results.answers(finished)
+    assert found["world"] == "mock"
+    assert found["content_strength"] == finished.parameters.content_strength
+    assert (found["rq1"]["status"], found["rq1"]["verdict"]) == ("decided", "instrument_works")
+    assert found["rq1"]["statement"].startswith("In a simulated world where")
+    assert found["rq1"]["ci"][0] < found["rq1"]["estimate"] < found["rq1"]["ci"][1]
+
+
+def test_in_a_null_world_finding_something_is_a_failure_of_the_instrument(finished):
+    null = Study(finished.parameters.model_copy(update={"content_strength": 0.0}))
+    frame = claims.comparisons(null, "knn", "hot_test")
+    frame = frame[frame["metric"] == "NDCG"]
+    answer = claims.answer_rq1(null, "knn", frame, claims.verdicts(frame, 0.01, 0.05, "hot_test"))
+    assert answer["verdict"] == "instrument_fails"
+
+
+def test_an_answer_with_missing_keys_is_refused(study):
+    with pytest.raises(ValueError, match="Expected an answer with"):
+        results.save_answer(study, "rq1", {"status": "decided"})
+
+
+def test_without_any_run_the_notebook_to_run_is_named(study):
+    with pytest.raises(FileNotFoundError, match="run 30_knn for a backend first"):
+        claims.comparisons(study, "knn", "hot_test")
+
+
+def test_seeds_are_averaged_within_users_and_never_counted_as_users(study, rng):
+    frames = {seed: (None, pd.DataFrame({"user_id": ["u", "v"], "NDCG@5": [float(seed), 1.0]})) for seed in (0, 1)}
+    saved = results.save_run(study, Run("knn", "mfcc"), "hot_test", frames, rng).set_index("seed")
+    assert saved.loc[-1, "n_users"] == 2
+    assert saved.loc[-1, "value"] == pytest.approx(0.75)
+    assert results.per_user(study, Run("knn", "mfcc"), "hot_test")["NDCG@5"].tolist() == [0.5, 1.0]
