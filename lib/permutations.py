@@ -115,7 +115,9 @@ def permute_knn(
     else:
         score = _Gram(train, vectors, tasks, model, validate_task)
     numbers = range(n_permutations)
-    orders = ((number, permutation(rng_seed, number, len(vectors))) for number in (progress or iter)(numbers))
+    if progress:
+        numbers = progress(numbers, label="permutations", unit="permutation")
+    orders = ((number, permutation(rng_seed, number, len(vectors))) for number in numbers)
     return _collect(((number, *result) for number, order in orders for result in score(order)), n_permutations)
 
 

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import psutil
 from filelock import FileLock
 
 UTC_MICROSECONDS = "datetime64[us, UTC]"
@@ -42,6 +43,23 @@ def write_atomically(path):
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Remove what killed processes left half written below a folder; what living ones are writing stays.
+
+    Returns
+    -------
+    int
+        Number of files removed.
+    """
+    removed = 0
+    for path in Path(folder).rglob(".*.part*"):
+        owner = path.name.split(".")[-3]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed
 
 
 def write_parquet(frame, path):

@@ -33,6 +33,13 @@ def twins(parameters):
     return sorted({backends.UNTRAINED[name] for name in parameters.backend_ids if name in backends.UNTRAINED})
 
 
+def check_backends(parameters):
+    """Refuse a study with a backend that does not exist, before anything starts."""
+    unknown = [name for name in parameters.backend_ids if name not in backends.names(twins=False)]
+    if unknown:
+        raise ValueError(f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(backends.names(twins=False))}.")
+
+
 def job_name(notebook, backend=None):
     """Name of a job, as in its executed copy and its done file."""
     return f"{notebook}.{backend}" if backend else notebook

@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.study import Study
+from lib.tables import sweep
 from workflow import stages
 
 SNAKEFILE = Path(__file__).resolve().parent / "Snakefile"
@@ -31,6 +32,7 @@ def main():
     try:
         overrides = stages.parse_overrides(options.set)
         study = Study(stages.parameters_of(options.study, overrides))
+        stages.check_backends(study.parameters)
     except ValueError as error:
         print(f"make workbook: {error}", file=sys.stderr)
         return 2
@@ -67,6 +69,7 @@ def run(study, command):
         print(f"make workbook: study {study.name} is already running; wait for it or stop it first.", file=sys.stderr)
         return 1
     os.set_inheritable(lock, True)
+    sweep(study.runs)
     if any(study.path(".snakemake", "locks").glob("*")):
         subprocess.run([*command, "--unlock"], check=True, capture_output=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # one thread a job: two cost more than one here

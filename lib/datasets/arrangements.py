@@ -12,12 +12,12 @@ import numpy as np
 
 # General MIDI programs, counted from 0
 FAMILIES = {
-    "keyboard": (0, 4, 6, 7),  # piano, electric piano, harpsichord, clavinet
+    "keyboard": (0, 1, 3, 6),  # grand, bright and honky-tonk piano, harpsichord
     "mallet": (8, 11, 12, 13),  # celesta, vibraphone, marimba, xylophone
-    "organ": (16, 19, 20, 21),  # drawbar, church, reed organ, accordion
+    "organ": (16, 17, 19, 20),  # drawbar, percussive, church, reed organ
     "plucked": (24, 25, 46, 105),  # nylon and steel guitar, harp, banjo
     "strings": (40, 41, 42, 48),  # violin, viola, cello, ensemble
-    "voice": (52, 53, 54, 85),  # aahs, oohs, synthetic voice, voice lead
+    "voice": (52, 53, 54),  # aahs, oohs, synthetic voice
     "brass": (56, 57, 60, 61),  # trumpet, trombone, horn, section
     "woodwind": (66, 68, 71, 73),  # tenor saxophone, oboe, clarinet, flute
 }
@@ -27,11 +27,11 @@ ENSEMBLES = {
     "harmonie": ("organ", "brass"),
     "chorus": ("voice", "mallet"),
 }
-ROOMS = {"studio": (0.25, 0.10), "chamber": (0.8, 0.45), "hall": (1.8, 0.60)}  # decay to -60 dB (s), share of reverb
+ROOMS = {"studio": (0.25, 0.05), "chamber": (0.6, 0.20), "hall": (1.4, 0.40)}  # decay to -60 dB (s), share of reverb
 TEMPO_RANGE = 1.25  # factors lie between 1/1.25 and 1.25
 TRANSPOSITIONS = (-5, 6)
-TILT = 4.0  # dB an arrangement is at most brighter or darker, at 8 kHz against 1 kHz
-MIXED = 0.4  # share of arrangements with a second instrument
+TILT = 2.0  # dB an arrangement is at most brighter or darker, at 8 kHz against 1 kHz
+MIXED = 0.25  # share of arrangements with a second instrument
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _draw(ensemble, lean, own_tempo, rng, other):
         if other is None or transposition != other.transposition:
             break
     rooms = [name for name in ROOMS if other is None or name != other.room]
-    weights = np.array([3.0 if name == lean["room"] else 1.0 for name in rooms])
+    weights = np.array([6.0 if name == lean["room"] else 1.0 for name in rooms])
     lead = int(rng.choice(FAMILIES[family]))
     rest = lead
     if rng.random() < MIXED:

@@ -205,7 +205,7 @@ def _synthesise(events, programs, length, soundfont):
         end = max(start + 1, round((onset + ARTICULATION * duration) * SAMPLE_RATE))
         voices = [(channel, int(pitch), int(velocity))]
         if doubled:
-            voices.append((_channel(1), max(0, int(pitch) - 12), int(velocity) - 8))
+            voices.append((_channel(1), max(0, int(pitch) - 12), int(velocity) - 20))
         for voice in voices:
             commands += [(start, 1, *voice), (end, 0, *voice)]
     pieces, now = [], 0

@@ -1,13 +1,14 @@
 """The data set ``scores``: scores of music21's corpus, each rendered in two arrangements on the user's own machine.
 
-What is true of every track is known: collection, instrument family, key and mode, meter, tempo, density, register.
-The factors are crossed (`lib.datasets.arrangements`), so that neither a backend nor a listener gets one from another.
+Tunes of one part get a second in the manner of their book (`lib.datasets.accompaniment`). What is true of every track
+is known: collection, instrument family, key and mode, meter, tempo, density, register. The factors are crossed
+(`lib.datasets.arrangements`): instruments, tempo factor, transposition and room do not depend on the collection.
+
 ABC tunes carry key, mode and meter as notated (dorian, phrygian and aeolian count as minor; mixolydian and lydian as
 major); of quartets and salon pieces the key is known; for chorales, whose notated mode is often a program's default,
 the last bass note decides among the keys of the signature, else a notated 'minor', else music21's analysis
-(Krumhansl-Schmuckler): key_source says which.
-The tempo is the score's mark, or the default of its meter times a drawn factor, times the
-arrangement's factor. Of tunes with a known mode every third is minor as far as the book has any.
+(Krumhansl-Schmuckler): key_source says which. The tempo is the score's mark, or the default of its meter times a drawn
+factor, times the arrangement's factor. Of tunes every third is minor as far as the book has any.
 """
 
 import json
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from lib.datasets import arrangements, rendering, score_notes
+from lib.datasets.accompaniment import accompany
 from lib.tables import write_atomically
 
 # Beats a minute where the score has no mark; the beat is that of score_notes.beat_in_quarters
@@ -236,7 +238,7 @@ def _plan(collection, notes, arrangement, seconds, renderer):
     tempo = _tempo(notes, arrangement)
     quarters_a_minute = round(tempo * score_notes.beat_in_quarters(notes["meter"]), 4)
     events = rendering.schedule(
-        notes["notes"], notes["quarters"], quarters_a_minute, arrangement.transposition, seconds
+        accompany(notes, collection), notes["quarters"], quarters_a_minute, arrangement.transposition, seconds
     )
     how = {"programs": list(arrangement.programs), "room": arrangement.room, "tilt": arrangement.tilt}
     specification = {

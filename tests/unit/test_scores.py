@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib.datasets import arrangements, rendering, score_notes, scores, source
+from lib.datasets import accompaniment, arrangements, rendering, score_notes, scores, source
 
 SMALL = {"n_tracks": 4, "clip_seconds": 1.5, "seed": 7, "workers": 1}
 
@@ -200,6 +200,25 @@ def test_notes_are_free_of_grace_notes_and_chord_symbols(tmp_path, monkeypatch):
     (tmp_path / "notes" / "one.json").write_text('{"version"')  # damaged: parsed again
     assert score_notes.notes(score, tmp_path / "notes", corpus=tmp_path) == content
     assert json.loads((tmp_path / "notes" / "one.json").read_text()) == content
+
+
+@pytest.mark.parametrize(("mode", "third"), [("major", 4), ("minor", 3)])
+def test_accompaniments_keep_to_the_key_and_to_the_bars(mode, third):
+    scale = accompaniment._SCALES[mode]
+    melody = [[0, 1, 62, 84, 0]] + [[1 + i, 1, 62 + scale[i % 7], 96 if i % 3 == 0 else 84, 0] for i in range(12)]
+    tune = {"notes": melody, "quarters": 13, "tonic": 2, "mode": mode, "meter": "3/4"}
+    for collection in accompaniment.MANNERS:
+        added = [note for note in accompaniment.accompany(tune, collection) if note[4] == 1]
+        assert added
+        assert {(note[2] - 2) % 12 for note in added} <= set(scale)
+        assert all(0 <= note[0] < 13 and note[1] > 0 and 24 <= note[2] <= 84 for note in added)
+    drone = [note for note in accompaniment.accompany(tune, "northumbrian") if note[4] == 1]
+    assert sorted({note[0] for note in drone}) == [1, 4, 7, 10]  # after the upbeat
+    chords = {(note[2] - 2) % 12 for note in accompaniment.accompany(tune, "ryans_mammoth") if note[4] == 1}
+    assert chords == {0, third, 7}
+    two_parts = {**tune, "notes": [*melody, [0, 1, 50, 84, 1]]}
+    assert accompaniment.accompany(two_parts, "airds_airs") == two_parts["notes"]
+    assert accompaniment.accompany(tune, "oneills_airs") == melody
 
 
 def test_a_larger_set_begins_with_the_smaller():

@@ -3,7 +3,16 @@
 import pandas as pd
 import pytest
 
-from lib.tables import UTC_MICROSECONDS, TableError, check, read_parquet, upsert, write_atomically, write_parquet
+from lib.tables import (
+    UTC_MICROSECONDS,
+    TableError,
+    check,
+    read_parquet,
+    sweep,
+    upsert,
+    write_atomically,
+    write_parquet,
+)
 
 
 @pytest.fixture
@@ -81,3 +90,15 @@ def test_equal_tables_are_equal_bytes(tmp_path, pairs):
     write_parquet(pairs, tmp_path / "a.parquet")
     write_parquet(pairs, tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_sweeping_takes_what_the_dead_left_and_spares_the_living(tmp_path):
+    dead = tmp_path / "deep" / ".t.4194305.part.parquet"  # above the largest process id there can be
+    dead.parent.mkdir()
+    dead.write_text("half")
+    with write_atomically(tmp_path / "live.txt") as beside:
+        beside.write_text("whole")
+        assert sweep(tmp_path) == 1
+        assert beside.exists()
+    assert not dead.exists()
+    assert (tmp_path / "live.txt").read_text() == "whole"
