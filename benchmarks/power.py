@@ -34,6 +34,7 @@ def world(study_name, n_users, strength, number, n_permutations):
         n_users=n_users,
         tracks_per_user=p.tracks_per_user,
         content_strength=strength,
+        factor_weights=p.factor_weights or None,
         cold_share=p.cold_share,
         test_date=p.test_date,
         rng=study.rng("listening"),

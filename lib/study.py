@@ -35,6 +35,7 @@ class Parameters(pydantic.BaseModel):
     n_users: int = pydantic.Field(ge=1)
     tracks_per_user: float = pydantic.Field(gt=0)
     content_strength: float = pydantic.Field(ge=0, le=1)
+    factor_weights: dict[str, float]
     cold_share: float = pydantic.Field(ge=0, lt=1)
     split_preset: Literal["tamm2026", "tamm2024"]
     test_date: str = pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
