@@ -10,6 +10,7 @@ import seaborn as sns
 from tueplots import axes as tue_axes
 from tueplots import figsizes
 
+from lib.backends import LABELS
 from lib.tables import write_atomically
 
 COLOURS = {
@@ -155,32 +156,41 @@ def means(axes, frame, *, label, colour):
     sns.despine(ax=axes, left=True)
 
 
-def forest(axes, frame, *, label, colour, reference=0.0, margin=None):
-    """Differences with their intervals, one a line.
+def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
+    """Differences with their intervals in groups of lines, one line a backend.
 
     Parameters
     ----------
     axes : Axes
     frame : DataFrame
-        ``diff, ci_low, ci_high`` and the columns named next, top line first.
-    label : str
-        Column with the words beside each line.
+        ``diff, ci_low, ci_high`` and the columns named next.
+    group : str
+        Column that names a group.
+    groups : list of str
+        Which groups, top first; one without rows stays empty.
     colour : str
-        Column with backends, whose colours and markers are used.
+        Column with backends, whose colours and markers are used; they get a legend entry each.
     reference : float
         Where 'no difference' is drawn.
     margin : float, optional
         Smallest effect of interest, drawn as a band around `reference`.
     """
     if margin:
-        axes.axvspan(reference - margin, reference + margin, color="#eeeeee", lw=0)
+        axes.axvspan(reference - margin, reference + margin, color="#e8e8e8", lw=0, label="±δ")
     axes.axvline(reference, color=GREY, lw=0.8)
-    for line, row in enumerate(frame.itertuples()):
-        backend = getattr(row, colour)
-        axes.plot([row.ci_low, row.ci_high], [line, line], color=COLOURS.get(backend, GREY), lw=1.4)
-        axes.plot(row.diff, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4)
-    axes.set_yticks(range(len(frame)), frame[label])
-    axes.set_ylim(len(frame) - 0.5, -0.5)
+    ids = sorted(frame[colour].unique(), key=list(COLOURS).index)
+    labelled = set()
+    for row in frame[frame[group].isin(groups)].to_dict("records"):
+        backend = row[colour]
+        line = groups.index(row[group]) + (ids.index(backend) - (len(ids) - 1) / 2) * 0.8 / len(ids)
+        style = {"color": COLOURS.get(backend, GREY)}
+        axes.plot([row["ci_low"], row["ci_high"]], [line, line], lw=1.2, **style)
+        label = None if backend in labelled else LABELS.get(backend, backend)
+        axes.plot(row["diff"], line, MARKERS.get(backend, "o"), ms=3.5, ls="", label=label, **style)
+        labelled.add(backend)
+    axes.set_yticks(range(len(groups)), [name.replace("_", " ") for name in groups])
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
 
