@@ -1,7 +1,7 @@
 """How often would the study find what is there? Sizes and content strength of demo are fixed by this table.
 
-Vectors are read from a study that has run; only the listeners are drawn anew in every world. Each world goes through the
-same split, the same KNN with its scaling chosen on validation, and the same permutation test as notebooks 30 and 70.
+Vectors are read from a study that has run; only the listeners are drawn anew in every world. Each world goes through
+the same split, the same KNN with its scaling chosen on validation, and the same permutation test as notebooks 30 and 70.
 
     python benchmarks/power.py --worlds 40 --users 600 1000 --strength 0 0.3 --out benchmarks/power.md
 """
@@ -50,14 +50,26 @@ def world(study_name, n_users, strength, number, n_permutations):
         model.fit(parts.train, vectors, study.rng("knn"), validate=evaluation.validator(todo["val"]))
         real[backend] = evaluation.recommend_and_score(model, todo["hot_test"])[1][label].mean()
         frame, _ = permutations.permute_knn(
-            parts.train, vectors, hot, {"scaling": "auto"}, n_permutations=n_permutations, rng_seed=p.seed, validate_task=todo["val"]
+            parts.train,
+            vectors,
+            hot,
+            {"scaling": "auto"},
+            n_permutations=n_permutations,
+            rng_seed=p.seed,
+            validate_task=todo["val"],
         )
         permuted[backend] = frame[frame["metric"] == "NDCG"].set_index("permutation")["value"]
     tested = statistics.max_t(list(real.values()), pd.DataFrame(permuted).to_numpy())
     found = dict(zip(p.backend_ids, tested["p_adjusted"] <= p.alpha, strict=True))
     val_users = len(set(parts.val["user_id"]) | set(parts.cold_val["user_id"]))
     gain = sum(real.values()) / len(real) - pd.DataFrame(permuted).to_numpy().mean()
-    return {"users": n_users, "strength": strength, "world": number, "gain": gain, "validation users": val_users} | found
+    return {
+        "users": n_users,
+        "strength": strength,
+        "world": number,
+        "gain": gain,
+        "validation users": val_users,
+    } | found
 
 
 def summary(rows, backend_ids):
@@ -67,7 +79,9 @@ def summary(rows, backend_ids):
     frame = frame.assign(**{"all but one found": n_found >= len(backend_ids) - 1, "any found": n_found > 0})
     grouped = frame.groupby(["users", "strength"])
     table = grouped[["all but one found", "any found", *backend_ids, "gain"]].mean().round(3)
-    return table.assign(worlds=grouped.size(), **{"fewest validation users": grouped["validation users"].min()}).reset_index()
+    return table.assign(
+        worlds=grouped.size(), **{"fewest validation users": grouped["validation users"].min()}
+    ).reset_index()
 
 
 def main():
@@ -90,9 +104,11 @@ def main():
     table = summary(rows, parameters.backend_ids)
     text = (
         f"# Power of {options.study}: KNN on hot tracks against shuffled vectors\n\n"
-        f"{parameters.n_tracks} tracks, {parameters.tracks_per_user:g} tracks a listener, {parameters.cold_share:.0%} cold; max-T over "
-        f"{len(parameters.backend_ids)} backends, P = {options.permutations}, family-wise {parameters.alpha:g}; NDCG at the default cut-off.\n"
-        "Shares of worlds; `gain` is the mean over backends of real − shuffled. At strength 0 `any found` is the false-positive rate.\n\n"
+        f"{parameters.n_tracks} tracks, {parameters.tracks_per_user:g} tracks a listener, {parameters.cold_share:.0%} "
+        f"cold; max-T over {len(parameters.backend_ids)} backends, P = {options.permutations}, family-wise "
+        f"{parameters.alpha:g}; NDCG at the default cut-off. Factor weights: {parameters.factor_weights}.\n"
+        "Shares of worlds; `gain` is the mean over backends of real − shuffled. "
+        "At strength 0 `any found` is the false-positive rate.\n\n"
         f"{table.to_markdown(index=False)}\n"
     )
     print(text)

@@ -67,7 +67,9 @@ def evaluate(options):
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate")
 
     verb = verbs.add_parser("embed", help="audio files -> one vector each, as Parquet (track_id = file stem, vector)")
@@ -77,12 +79,16 @@ def _parser():
     verb.set_defaults(run=embed)
 
     verb = verbs.add_parser("split", help="listening log -> train, val, hot_test, cold_test by time")
-    verb.add_argument("events", type=Path, metavar="EVENTS", help="user_id, track_id, timestamp as .tsv, .tsv.bz2 or .parquet")
+    verb.add_argument(
+        "events", type=Path, metavar="EVENTS", help="user_id, track_id, timestamp as .tsv, .tsv.bz2 or .parquet"
+    )
     verb.add_argument("--test-date", required=True, metavar="D", help="first day of the test month, YYYY-MM-DD, UTC")
     verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the four .parquet files")
     verb.set_defaults(run=split)
 
-    verb = verbs.add_parser("evaluate", help="lists and truth -> one JSON line of HitRate, Recall, NDCG with 95 %% intervals")
+    verb = verbs.add_parser(
+        "evaluate", help="lists and truth -> one JSON line of HitRate, Recall, NDCG with 95 %% intervals"
+    )
     verb.add_argument("recommendations", type=Path, metavar="RECOMMENDATIONS", help="user_id, rank, track_id, score")
     verb.add_argument("truth", type=Path, metavar="TRUTH", help="user_id, track_id; every user here counts")
     verb.add_argument("--k", type=int, default=50, help="cut-off (default: %(default)s)")

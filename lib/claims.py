@@ -1,8 +1,8 @@
 """From scores to claims: comparisons, the smallest effect of interest, verdicts, and the answer to RQ1.
 
-The rules are those the notebook states before any figure: 'audio informs' means better than shuffled vectors, 'pretraining
-helps' means better than the untrained twin, and a backend is viable on cold tracks only where it beats shuffled vectors,
-its twin and the artist's name, each by more than the smallest effect of interest.
+The rules are those the notebook states before any figure: 'audio informs' means better than shuffled vectors,
+'pretraining helps' means better than the untrained twin, and a backend is viable on cold tracks only where it beats
+shuffled vectors, its twin and the artist's name, each by more than the smallest effect of interest.
 """
 
 import numpy as np
@@ -48,8 +48,22 @@ def comparisons(study, recommender, split):
             found["p_adjusted"] = found.groupby(["metric", "k"])["p"].transform(statistics.holm)
         rows.append(found)
     if not rows:
-        raise FileNotFoundError(f"Expected scores of {recommender} on {split}, found none: run 30_knn for a backend first.")
-    order = ["split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b", "diff", "ci_low", "ci_high"]
+        raise FileNotFoundError(
+            f"Expected scores of {recommender} on {split}, found none: run 30_knn for a backend first."
+        )
+    order = [
+        "split",
+        "recommender",
+        "metric",
+        "k",
+        "backend_a",
+        "control_a",
+        "backend_b",
+        "control_b",
+        "diff",
+        "ci_low",
+        "ci_high",
+    ]
     rows = pd.concat(rows, ignore_index=True).assign(split=split, recommender=recommender, n_seeds=1)
     return rows[[*order, "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations", "against"]]
 
@@ -152,15 +166,21 @@ def answer_rq1(study, recommender, frame, decided):
     sentence = (
         f"{recommender}'s lists from {informs} of {n} backends beat shuffled vectors on hot tracks "
         f"({label}, mean difference {estimate:+.3f} [{ci[0]:+.3f}, {ci[1]:+.3f}], {PERMUTATION_TEST}, "
-        f"P = {int(shuffled['n_permutations'].iloc[0])}, smallest family-wise p = {p:.3f}, n = {int(shuffled['n_users'].iloc[0])} listeners)"
+        f"P = {int(shuffled['n_permutations'].iloc[0])}, smallest family-wise p = {p:.3f}, "
+        f"n = {int(shuffled['n_users'].iloc[0])} listeners)"
     )
     if study.world == "mock":
         strength = study.parameters.content_strength
         works = informs >= ROBUST_SHARE * n if strength > 0 else informs == 0
         too_small = strength > 0 and not works and ci[1] > 0  # an effect cannot be excluded
         verdict = "instrument_works" if works else None if too_small else "instrument_fails"
-        how = f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with what is heard"
-        sentence = f"In a simulated world where {how}, {sentence}; this tests the instrument and says nothing of real listeners."
+        how = (
+            f"{strength:.0%} of taste follows what is heard"
+            if strength > 0
+            else "taste has nothing to do with what is heard"
+        )
+        sentence = f"In a simulated world where {how}, {sentence}; "
+        sentence += "this tests the instrument and says nothing of real listeners."
         if too_small:
             sentence += " The study is too small to decide."
         status = "undecided" if too_small else "decided"
@@ -196,7 +216,9 @@ def _compare(study, recommender, split, backend, other):
     rng = study.rng("comparison", recommender, split, backend, other.file(0, split))
     found = statistics.paired_difference(real, reference, rng, n_resamples=study.parameters.n_bootstrap)
     found["p"] = statistics.randomisation_p(real, reference, rng).to_numpy()
-    against = other.control if other.control != "real" else other.backend if other.backend != "none" else other.recommender
+    against = (
+        other.control if other.control != "real" else other.backend if other.backend != "none" else other.recommender
+    )
     return found.assign(
         backend_a=backend,
         control_a="real",
@@ -215,7 +237,9 @@ def _with_permutation_p(study, recommender, split, found):
     for (metric, k), rows in found.groupby(["metric", "k"], sort=False):
         table = permuted[(permuted["metric"] == metric) & (permuted["k"] == k)]
         table = table.pivot(index="permutation", columns="backend", values="value")[rows["backend_a"]]
-        real = [results.per_user(study, Run(recommender, name), split)[f"{metric}@{k}"].mean() for name in rows["backend_a"]]
+        real = [
+            results.per_user(study, Run(recommender, name), split)[f"{metric}@{k}"].mean() for name in rows["backend_a"]
+        ]
         tested = statistics.max_t(real, table.to_numpy())
         parts.append(
             rows.assign(
@@ -232,7 +256,9 @@ def _mean_over_backends(study, recommender, split, label):
     """Real − shuffled averaged over backends within each user, with its interval over users."""
     ids = study.parameters.backend_ids
     real, shuffled = (
-        results.mean_of_seeds([results.per_user(study, Run(recommender, name, control), split)[["user_id", label]] for name in ids])
+        results.mean_of_seeds(
+            [results.per_user(study, Run(recommender, name, control), split)[["user_id", label]] for name in ids]
+        )
         for control in ("real", "shuffled")
     )
     rng = study.rng("answer", recommender, split)

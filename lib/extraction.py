@@ -85,7 +85,8 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
     _report(failures)
     _publish(hashes, failures, cached, key, backend, store)
     failed = pd.DataFrame(
-        [(track, paths[track], reason) for track, reason in sorted(failures.items())], columns=["track_id", "path", "reason"]
+        [(track, paths[track], reason) for track, reason in sorted(failures.items())],
+        columns=["track_id", "path", "reason"],
     )
     return Extraction(embedded, len(hashes) - len(waiting), failed)
 
@@ -155,7 +156,8 @@ def embed_files(paths, backend):
     Returns
     -------
     (DataFrame, dict)
-        Rows ``track_id`` (the file's stem) and ``vector`` in the order of `paths`, and {path: reason} of those that failed.
+        Rows ``track_id`` (the file's stem) and ``vector`` in the order of `paths`, and {path: reason} of the
+        others.
 
     Raises
     ------
@@ -165,7 +167,9 @@ def embed_files(paths, backend):
     stems = [Path(path).stem for path in paths]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
-        raise ValueError(f"Expected files with different stems, found {twice[0]!r} more than once: a stem becomes the track_id.")
+        raise ValueError(
+            f"Expected files with different stems, found {twice[0]!r} more than once: a stem becomes the track_id."
+        )
     rows, failures = [], {}
     for path, stem in zip(show(paths, label=f"embed {backend.name}", unit="file"), stems, strict=False):
         try:
@@ -186,14 +190,14 @@ def _hashes(tracks):
 
 
 def _order(hashes, key):
-    """Tracks in an order of the backend's own, so that networks running side by side seldom compute the same features."""
+    """Tracks in an order of the backend's own, so that networks side by side seldom compute the same."""
     tracks = sorted(hashes)
     start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little") % max(len(tracks), 1)
     return tracks[start:] + tracks[:start]
 
 
 def _embed(batch, hashes, backend, cached, key, failures):
-    """Embed and keep a batch {track: features}; where it fails as a whole, clip by clip, so that one cannot spoil it."""
+    """Embed and keep a batch {track: features}; where that fails, clip by clip, so that one cannot spoil it."""
     try:
         values = dict(zip(batch, backend.embed_features(list(batch.values())), strict=True))
     except ValueError:
@@ -212,7 +216,10 @@ def _publish(hashes, failures, cached, key, backend, store):
     ready = {track: digest for track, digest in hashes.items() if track not in failures}
     if not ready:
         first = next(iter(failures.values()), "there are no tracks")
-        raise ValueError(f"Expected at least one clip that {backend.name} can embed, found none of {len(failures)}; the first: {first}")
+        raise ValueError(
+            f"Expected at least one clip that {backend.name} can embed, "
+            f"found none of {len(failures)}; the first: {first}"
+        )
     values = cached.read(key).take(list(ready.values()))
     store.replace(backend.name, Vectors.of(list(ready), values), backend.metadata())
 

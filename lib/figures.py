@@ -111,7 +111,10 @@ def save(figure, name, data, study, caption):
     """
     stem = _stem(name, study)
     folder = study.path("figures")
-    for suffix, metadata in ((".pdf", {"CreationDate": None, "Creator": None, "Producer": None}), (".png", {"Software": None})):
+    for suffix, metadata in (
+        (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+        (".png", {"Software": None}),
+    ):
         with write_atomically(folder / f"{stem}{suffix}") as beside:
             figure.savefig(beside, metadata=metadata)
     _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
@@ -132,7 +135,11 @@ def save_table(frame, name, study, caption):
     escaped = frame.rename(columns=_escape, index=_escape).map(lambda cell: _escape(str(cell)))
     escaped.index.name = _escape(frame.index.name or "")
     latex = escaped.reset_index().to_latex(
-        index=False, escape=False, caption=_escape(f"{caption} {_world_sentence(study)}"), label=f"tab:{stem}", position="tbp"
+        index=False,
+        escape=False,
+        caption=_escape(f"{caption} {_world_sentence(study)}"),
+        label=f"tab:{stem}",
+        position="tbp",
     )
     _write_text(study.path("figures", f"{stem}.tex"), latex)
     _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv())
@@ -211,6 +218,15 @@ def _write_text(path, text):
 
 
 def _escape(text):
-    for plain, latex in (("\\", r"\textbackslash "), ("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#"), ("×", r"$\times$"), ("−", r"$-$"), ("δ", r"$\delta$")):
+    for plain, latex in (
+        ("\\", r"\textbackslash "),
+        ("_", r"\_"),
+        ("%", r"\%"),
+        ("&", r"\&"),
+        ("#", r"\#"),
+        ("×", r"$\times$"),
+        ("−", r"$-$"),
+        ("δ", r"$\delta$"),
+    ):
         text = text.replace(plain, latex)
     return text

@@ -11,7 +11,18 @@ from filelock import FileLock
 
 from lib.tables import write_atomically
 
-PACKAGES = ("torch", "transformers", "numpy", "pandas", "scikit-learn", "lancedb", "librosa", "music21", "soxr", "papermill")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "lancedb",
+    "librosa",
+    "music21",
+    "soxr",
+    "papermill",
+)
 HERE = Path(__file__).resolve().parent
 
 
@@ -39,14 +50,21 @@ def versions_line():
     from lib import __version__
 
     shown = ("torch", "numpy", "pandas", "lancedb")
-    return " · ".join([f"lib {__version__}", *(f"{name} {version}" for name, version in versions().items() if name in shown)])
+    return " · ".join(
+        [f"lib {__version__}", *(f"{name} {version}" for name, version in versions().items() if name in shown)]
+    )
 
 
 def commit():
     """Abbreviated commit of the checkout, with '+' where files differ from it; 'unknown' outside git."""
     try:
         found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+"], cwd=HERE, capture_output=True, text=True, timeout=10, check=True
+            ["git", "describe", "--always", "--dirty=+"],
+            cwd=HERE,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"

@@ -72,7 +72,9 @@ def run(study, name, model, todo, rng):
         Rows of ``metrics.parquet``.
     """
     scored = {split: {0: evaluation.recommend_and_score(model, task)} for split, task in todo.items()}
-    return pd.concat([save_run(study, name, split, by_seed, rng) for split, by_seed in scored.items()], ignore_index=True)
+    return pd.concat(
+        [save_run(study, name, split, by_seed, rng) for split, by_seed in scored.items()], ignore_index=True
+    )
 
 
 def save_run(study, run, split, by_seed, rng):

@@ -70,7 +70,9 @@ def check_parameters(values, source):
 
     Returns
     -------
+
     Parameters
+    ----------
 
     Raises
     ------
@@ -116,7 +118,9 @@ def load_parameters(study_name, overrides=None):
 
     Returns
     -------
+
     Parameters
+    ----------
 
     Examples
     --------

@@ -79,7 +79,8 @@ def read_parquet(path, made_by="10_prepare_data"):
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"Expected {path.parent.name}/{path.name} of study {_study_of(path)!r}, found no such file: run notebook {made_by} first."
+            f"Expected {path.parent.name}/{path.name} of study {_study_of(path)!r}, "
+            f"found no such file: run notebook {made_by} first."
         )
     return pd.read_parquet(path)
 
@@ -143,7 +144,9 @@ def check(frame, schema):
     rules = _schemas()[schema]
     missing = [name for name in rules.columns if name not in frame.columns]
     if missing:
-        raise TableError(f"Expected {schema} with a column {missing[0]!r}, found the columns {', '.join(map(str, frame.columns))}.")
+        raise TableError(
+            f"Expected {schema} with a column {missing[0]!r}, found the columns {', '.join(map(str, frame.columns))}."
+        )
     try:
         rules.validate(frame.reset_index(drop=True), lazy=True)
     except pandera.errors.SchemaErrors as error:
@@ -176,11 +179,15 @@ def _schemas():
     text = pa.Column(str, pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"))
     time = pa.Column(UTC_MICROSECONDS)
     positive = pa.Check(lambda s: s > 0, error="above 0")
-    unique_pairs = pa.Check(lambda f: ~f.duplicated(["user_id", "track_id"], keep=False), error="one row a (user_id, track_id)")
+    unique_pairs = pa.Check(
+        lambda f: ~f.duplicated(["user_id", "track_id"], keep=False), error="one row a (user_id, track_id)"
+    )
     return {
         "tracks": pa.DataFrameSchema(
             {
-                "track_id": pa.Column(str, [pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"), _unique("a unique id")]),
+                "track_id": pa.Column(
+                    str, [pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"), _unique("a unique id")]
+                ),
                 "path": text,
                 "duration": pa.Column(float, positive),
                 "artist": text,

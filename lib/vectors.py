@@ -41,14 +41,20 @@ class Vectors:
     def __post_init__(self):
         if self.values.ndim != 2 or len(self.ids) != len(self.values):
             raise ValueError(
-                f"Expected one row of vectors for each of {len(self.ids)} ids, found an array of shape {self.values.shape}."
+                f"Expected one row of vectors for each of {len(self.ids)} ids, "
+                f"found an array of shape {self.values.shape}."
             )
         if len(self.ids) > 1 and not (self.ids[1:] > self.ids[:-1]).all():
-            raise ValueError("Expected unique, ascending track ids, found others; build vectors with Vectors.of(ids, values).")
+            raise ValueError(
+                "Expected unique, ascending track ids, found others; build vectors with Vectors.of(ids, values)."
+            )
         finite = np.isfinite(self.values).all(axis=1)
         if not finite.all():
             bad = ", ".join(self.ids[~finite][:3])
-            raise ValueError(f"Expected finite vectors, found NaN or infinity for {(~finite).sum()} track(s): {bad}; extract them again.")
+            raise ValueError(
+                f"Expected finite vectors, "
+                f"found NaN or infinity for {(~finite).sum()} track(s): {bad}; extract them again."
+            )
 
     @classmethod
     def of(cls, ids, values):
@@ -74,7 +80,9 @@ class Vectors:
         ids = np.asarray(ids, dtype=str)
         known = self.has(ids)
         if not known.all():
-            raise KeyError(f"No vector for {(~known).sum()} of {len(ids)} tracks, the first being {str(ids[~known][0])!r}.")
+            raise KeyError(
+                f"No vector for {(~known).sum()} of {len(ids)} tracks, the first being {str(ids[~known][0])!r}."
+            )
         return np.searchsorted(self.ids, ids)
 
     def take(self, ids):
@@ -177,7 +185,9 @@ class VectorStore:
     def replace(self, name, vectors, metadata):
         """Make a table anew from `vectors`; Lance commits the new version as a whole."""
         with self._lock(name):
-            self._database().create_table(name, data=_arrow_rows(vectors.ids, vectors.values, metadata), mode="overwrite")
+            self._database().create_table(
+                name, data=_arrow_rows(vectors.ids, vectors.values, metadata), mode="overwrite"
+            )
 
     def _open(self, name):
         if name not in self.names():
@@ -196,7 +206,9 @@ def _arrow_rows(ids, values, metadata):
 
     values = np.ascontiguousarray(values, dtype=np.float32)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-    schema = pa.schema([("track_id", pa.string()), ("vector", lists.type)]).with_metadata({k: str(v) for k, v in metadata.items()})
+    schema = pa.schema([("track_id", pa.string()), ("vector", lists.type)]).with_metadata(
+        {k: str(v) for k, v in metadata.items()}
+    )
     return pa.table([pa.array(list(map(str, ids)), pa.string()), lists], schema=schema)
 
 
@@ -215,4 +227,6 @@ def track_by_backend(store, ids):
         Indexed by track id, one column of bool a table.
     """
     ids = np.asarray(ids, dtype=str)
-    return pd.DataFrame({name: np.isin(ids, store.ids(name)) for name in store.names()}, index=pd.Index(ids, name="track_id"))
+    return pd.DataFrame(
+        {name: np.isin(ids, store.ids(name)) for name in store.names()}, index=pd.Index(ids, name="track_id")
+    )

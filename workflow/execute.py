@@ -38,7 +38,9 @@ def main():
         print(f"✗ {job}: {error}", file=sys.stderr, flush=True)
         return 1
     seconds = round(time.monotonic() - started, 1)
-    provenance.write_json(study.path("done", f"{job}.done.json"), fingerprints(study, options.notebook, options.backend))
+    provenance.write_json(
+        study.path("done", f"{job}.done.json"), fingerprints(study, options.notebook, options.backend)
+    )
     provenance.write_manifest(study.path("manifest.json"), manifest(study, job, seconds))
     print(f"✓ {job}  {seconds:.0f} s", flush=True)
     return 0
@@ -48,7 +50,9 @@ def execute(study, notebook, job, backend, log):
     """Execute a copy under ``executed/``; a failing one is kept as ``.failed.ipynb`` for reading."""
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of parameters a notebook does not name; all are checked
+    logging.getLogger("papermill").setLevel(
+        logging.ERROR
+    )  # it warns of parameters a notebook does not name; all are checked
     os.environ |= {"WORKBOOK_LOG": str(log), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     parameters = study.parameters.model_dump() | ({"backend": backend} if backend else {})
     failed = study.path("executed", f"{job}.failed.ipynb")
@@ -65,7 +69,9 @@ def execute(study, notebook, job, backend, log):
             )
         except papermill.PapermillExecutionError as error:
             os.replace(beside, failed)
-            raise RuntimeError(f"{error.ename}: {error.evalue} (cell {error.exec_count}; see {study.relative(failed)})") from None
+            raise RuntimeError(
+                f"{error.ename}: {error.evalue} (cell {error.exec_count}; see {study.relative(failed)})"
+            ) from None
 
 
 def own_stderr(path):

@@ -1,4 +1,5 @@
-"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies what a thesis needs."""
+"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies
+figures and tables."""
 
 import argparse
 import shutil
@@ -39,7 +40,9 @@ def thesis(study):
     """Copy a study's figures, tables and their data into the repository's figures/; other studies' stay."""
     files = sorted(study.path("figures").glob("[!.]*"))
     if not files:
-        raise FileNotFoundError(f"Expected figures of study {study.name}, found none: run 'make workbook STUDY={study.name}' first.")
+        raise FileNotFoundError(
+            f"Expected figures of study {study.name}, found none: run 'make workbook STUDY={study.name}' first."
+        )
     for file in files:
         shutil.copyfile(file, ROOT / "figures" / file.name)
     return f"{len(files)} files of study {study.name} -> figures/"

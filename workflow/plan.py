@@ -30,11 +30,17 @@ def describe(study, snakemake):
     table = pd.DataFrame({"jobs": pd.Series(jobs, dtype=int)})
     table["cpu minutes, about"] = [round(_seconds(rule, count, study) / 60, 1) for rule, count in jobs.items()]
     minutes = table["cpu minutes, about"].sum()
-    megabytes = p.n_tracks * p.clip_seconds * sum(MEGABYTES_A_SECOND.values() if p.feature_cache else [MEGABYTES_A_SECOND["audio"]])
+    megabytes = (
+        p.n_tracks
+        * p.clip_seconds
+        * sum(MEGABYTES_A_SECOND.values() if p.feature_cache else [MEGABYTES_A_SECOND["audio"]])
+    )
     lines = [
-        f"study {study.name}: {p.n_tracks} tracks of {p.clip_seconds:g} s, {p.n_users} listeners ({study.world}), {len(p.backend_ids)} backends",
+        f"study {study.name}: {p.n_tracks} tracks of {p.clip_seconds:g} s, {p.n_users} listeners ({study.world}), "
+        f"{len(p.backend_ids)} backends",
         table.to_string() if jobs else "nothing to do: every result is there and up to date",
-        f"in all about {minutes:.0f} cpu minutes ({minutes / 2:.0f} on two cores); disk when complete about {megabytes + 100:.0f} MB in {study.relative(study.runs)}/",
+        f"in all about {minutes:.0f} cpu minutes ({minutes / 2:.0f} on two cores); "
+        f"disk when complete about {megabytes + 100:.0f} MB in {study.relative(study.runs)}/",
         *_already(study),
         "missing: nothing; this study renders its own audio and simulates its listeners",
     ]

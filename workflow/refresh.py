@@ -23,7 +23,9 @@ def main():
     os.environ |= {"WORKBOOK_LOG": os.devnull, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     for path in in_stage_order():
         notebook = nbformat.read(path, as_version=4)
-        NotebookClient(notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": path.parent}}).execute()
+        NotebookClient(
+            notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": path.parent}}
+        ).execute()
         with write_atomically(path) as beside:
             nbformat.write(stripped(notebook), beside)
         print(path.name, flush=True)

@@ -37,7 +37,9 @@ def check_backends(parameters):
     """Refuse a study with a backend that does not exist, before anything starts."""
     unknown = [name for name in parameters.backend_ids if name not in backends.names(twins=False)]
     if unknown:
-        raise ValueError(f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(backends.names(twins=False))}.")
+        raise ValueError(
+            f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(backends.names(twins=False))}."
+        )
 
 
 def job_name(notebook, backend=None):
@@ -46,7 +48,7 @@ def job_name(notebook, backend=None):
 
 
 def digest(notebook, parameters):
-    """What a job's result depends on besides its inputs: the notebook's code, the library it imports, its parameters."""
+    """What a job's result depends on besides its inputs: notebook, imported library, parameters."""
     cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))

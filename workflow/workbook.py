@@ -48,7 +48,11 @@ def main():
 def snakemake(study, options, overrides):
     """The Snakemake command line of a study; results and Snakemake's own records lie in the study's folder."""
     study.path().mkdir(parents=True, exist_ok=True)
-    where = ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)] if options.profile else ["--cores", str(options.cores)]
+    where = (
+        ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)]
+        if options.profile
+        else ["--cores", str(options.cores)]
+    )
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
         *(*where, "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--quiet", "all"),

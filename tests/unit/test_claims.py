@@ -109,10 +109,26 @@ def test_comparisons_hold_every_pair_with_the_right_test(finished):
     assert ("mfcc", "untrained") not in ndcg.index  # a formula has no weights to leave untrained
     assert ndcg.loc[("mfcc", "mostpop"), "backend_b"] == "none"
     saved = results.save_comparisons(finished, frame)
-    assert list(saved.columns) == (
-        "study split recommender metric k backend_a control_a backend_b control_b diff ci_low ci_high p p_adjusted test "
-        "n_users n_seeds n_permutations"
-    ).split()
+    assert list(saved.columns) == [
+        "study",
+        "split",
+        "recommender",
+        "metric",
+        "k",
+        "backend_a",
+        "control_a",
+        "backend_b",
+        "control_b",
+        "diff",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_adjusted",
+        "test",
+        "n_users",
+        "n_seeds",
+        "n_permutations",
+    ]
 
 
 def test_delta_is_a_share_of_what_there_is_to_gain(finished):

@@ -94,7 +94,9 @@ def test_split_of_a_bad_log_is_a_sentence_and_writes_nothing(log, tmp_path, caps
 
 
 def test_evaluate_prints_one_json_line_in_which_every_truth_user_counts(tmp_path, capsys):
-    lists = pd.DataFrame({"user_id": ["u"] * 3, "rank": [1, 2, 3], "track_id": ["a", "b", "c"], "score": [3.0, 2.0, 1.0]})
+    lists = pd.DataFrame(
+        {"user_id": ["u"] * 3, "rank": [1, 2, 3], "track_id": ["a", "b", "c"], "score": [3.0, 2.0, 1.0]}
+    )
     truth = pd.DataFrame({"user_id": ["u", "v"], "track_id": ["b", "z"]})
     lists.to_parquet(tmp_path / "lists.parquet")
     truth.to_parquet(tmp_path / "truth.parquet")
@@ -111,7 +113,11 @@ def test_evaluate_prints_one_json_line_in_which_every_truth_user_counts(tmp_path
 
 
 def test_the_module_runs_from_a_shell():
-    found = subprocess.run([sys.executable, "-m", "lib", "split", "nothing.tsv", "--test-date", "2019-02-01", "--out", "x"],
-                           capture_output=True, text=True, cwd=ROOT)
+    found = subprocess.run(
+        [sys.executable, "-m", "lib", "split", "nothing.tsv", "--test-date", "2019-02-01", "--out", "x"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     assert found.returncode == 1
     assert len(found.stderr.strip().splitlines()) == 1

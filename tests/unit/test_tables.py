@@ -82,7 +82,9 @@ def test_upsert_replaces_rows_of_the_same_key_and_keeps_others(tmp_path):
 
 
 def test_a_missing_table_names_the_notebook_to_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"data/train.parquet of study 'toy'.*run notebook 10_prepare_data first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"data/train.parquet of study 'toy'.*run notebook 10_prepare_data first"
+    ):
         read_parquet(tmp_path / "toy" / "data" / "train.parquet")
 
 

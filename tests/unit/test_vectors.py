@@ -61,7 +61,9 @@ def test_replacing_leaves_only_the_new_rows(store):
 
 
 def test_a_missing_table_names_the_notebook_to_run(store):
-    with pytest.raises(FileNotFoundError, match=r"backend 'vgg_msd'.*Run 20_extract_embeddings with -p backend vgg_msd"):
+    with pytest.raises(
+        FileNotFoundError, match=r"backend 'vgg_msd'.*Run 20_extract_embeddings with -p backend vgg_msd"
+    ):
         store.read("vgg_msd")
     assert store.ids("vgg_msd").tolist() == []
 

@@ -14,7 +14,14 @@ from lib.study import ROOT, Study, load_parameters
 from lib.vectors import VectorStore
 
 WORKBOOK = [sys.executable, str(ROOT / "workflow" / "workbook.py")]
-TINY = {"n_tracks": 24, "clip_seconds": 3.0, "n_users": 40, "min_val_users": 1, "n_permutations": 19, "backend_ids": ["mfcc", "vgg_mtt"]}
+TINY = {
+    "n_tracks": 24,
+    "clip_seconds": 3.0,
+    "n_users": 40,
+    "min_val_users": 1,
+    "n_permutations": 19,
+    "backend_ids": ["mfcc", "vgg_mtt"],
+}
 
 
 def words(overrides):
@@ -47,7 +54,13 @@ def killed_and_finished(tmp_path_factory):
     done_at_kill = {path.name for path in study.path("done").glob("*")}
     again = start(runs)
     output, _ = again.communicate(timeout=600)
-    return {"study": study, "at_kill": at_kill, "done_at_kill": done_at_kill, "code": again.returncode, "output": output}
+    return {
+        "study": study,
+        "at_kill": at_kill,
+        "done_at_kill": done_at_kill,
+        "code": again.returncode,
+        "output": output,
+    }
 
 
 def test_a_killed_study_finishes_when_run_again(killed_and_finished):
@@ -122,7 +135,12 @@ def test_the_plan_says_what_would_run_and_runs_nothing(tmp_path):
 
 @pytest.mark.parametrize(
     ("word", "sentence"),
-    [("n_user=3", "did you mean 'n_users'"), ("n_users=many", "'n_users'"), ("n_users", "name=value"), ("backend_ids=[mfc]", "mfc")],
+    [
+        ("n_user=3", "did you mean 'n_users'"),
+        ("n_users=many", "'n_users'"),
+        ("n_users", "name=value"),
+        ("backend_ids=[mfc]", "mfc"),
+    ],
 )
 def test_a_wrong_parameter_stops_everything_at_once(word, sentence, tmp_path):
     found = subprocess.run([*WORKBOOK, "toy", "--set", word], capture_output=True, text=True, cwd=tmp_path)
