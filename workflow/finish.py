@@ -1,5 +1,4 @@
-"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies
-figures and tables."""
+"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies."""
 
 import argparse
 import shutil

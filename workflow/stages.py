@@ -1,5 +1,6 @@
 """Which notebook is which stage of a study: shared by the Snakefile, the runner of one job and the plan."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def digest(notebook, parameters):
     cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
-    names = [line.split(":")[0].strip() for line in named.splitlines() if ":" in line and not line.startswith("#")]
+    names = [node.target.id for node in ast.parse(named).body]
     uses_table = any("study.named" in source or "recommender_table" in source for source in code)
     names = [name for name in names if name != "backend"] + (["recommender_table"] if uses_table else [])
     return f"{code_digest(code)}-{parameters_digest(parameters, names)}"
