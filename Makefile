@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 SET ?=
 BACKENDS ?=
+# 00_index is read first and run last
+NOTEBOOKS = $(wildcard notebooks/[1-9]*.ipynb) notebooks/00_index.ipynb
 RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET))
 export OMP_NUM_THREADS = 1
 
@@ -25,9 +27,12 @@ plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is mis
 test: .venv/.ready-test ## unit and golden tests, the toy study through the workflow, then nbval on every notebook
 	@echo "test: unit and golden tests, then the toy study through the workflow, then every notebook under nbval"
 	.venv/bin/python -m pytest tests -m "not slow"
+	@echo "test: the toy study, then every notebook against its stored outputs, in stage order"
+	.venv/bin/python workflow/workbook.py toy --cores $(CORES)
+	WORKBOOK_LOG=/dev/null .venv/bin/python -m pytest --nbval $(NOTEBOOKS)
 
-test-all: .venv/.ready-test ## make test, and the slow tests
-	.venv/bin/python -m pytest tests
+test-all: test ## make test, and the slow tests
+	.venv/bin/python -m pytest tests -m slow || [ $$? = 5 ]
 
 lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the toy study
 	.venv/bin/jupyter lab --notebook-dir . notebooks/00_index.ipynb

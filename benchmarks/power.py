@@ -1,7 +1,8 @@
 """How often would the study find what is there? Sizes and content strength of demo are fixed by this table.
 
 Vectors are read from a study that has run; only the listeners are drawn anew in every world. Each world
-goes through the same split, the same KNN with its scaling chosen on validation, and the same permutation test as notebooks 30 and 70.
+goes through the same split, the same KNN with its scaling chosen on validation, and the same permutation test as
+notebooks 30 and 70.
 
     python benchmarks/power.py --worlds 40 --users 600 1000 --strength 0 0.3 --out benchmarks/power.md
 """

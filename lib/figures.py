@@ -202,6 +202,44 @@ def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
     sns.despine(ax=axes, left=True)
 
 
+def maps(frame, hue, text_width):
+    """Maps of tracks side by side, one a backend, coloured by a label.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``backend, x, y`` and the column `hue`.
+    hue : str
+        Column with the label.
+    text_width : float
+        Inches.
+
+    Returns
+    -------
+    seaborn.FacetGrid
+    """
+    with mpl.rc_context({"figure.constrained_layout.use": False}):  # a FacetGrid lays itself out
+        grid = sns.relplot(
+            frame,
+            x="x",
+            y="y",
+            hue=hue,
+            col="backend",
+            col_wrap=3,
+            height=text_width / 3,
+            s=9,
+            linewidth=0,
+            palette="colorblind",
+            facet_kws={"sharex": False, "sharey": False},
+        )
+    grid.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    for backend, axes in grid.axes_dict.items():
+        axes.set_title(LABELS.get(backend, backend))
+    sns.despine(grid.figure, left=True, bottom=True)
+    sns.move_legend(grid, "lower right", bbox_to_anchor=(0.98, 0.06))
+    return grid
+
+
 def _stem(name, study):
     return f"{name}--{study.name}-{study.world}"
 
