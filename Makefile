@@ -18,7 +18,7 @@ help: ## this list
 
 workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in parallel, resuming where it stopped
 	@echo "workbook: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
-	@$(RUN) || { code=$$?; [ $$code = 2 ] || echo "stopped; what is above says why, Snakemake's own words are in runs/$(STUDY)/.snakemake/log"; exit $$code; }
+	@$(RUN)
 	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
 
 plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing

@@ -56,10 +56,17 @@ def sweep(folder):
     removed = 0
     for path in Path(folder).rglob(".*.part*"):
         owner = path.name.split(".")[-3]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+        if owner.isdigit() and not _is_alive(int(owner)):
             path.unlink(missing_ok=True)
             removed += 1
     return removed
+
+
+def _is_alive(process):
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def write_parquet(frame, path):

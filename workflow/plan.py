@@ -47,9 +47,13 @@ def describe(study, snakemake):
     return "\n".join(lines)
 
 
+def spoken(snakemake):
+    """The same command without what silences it."""
+    return [word for word in snakemake if word not in ("--quiet", "all")]
+
+
 def _jobs(snakemake):
-    spoken = [word for word in snakemake if word not in ("--quiet", "all")]
-    found = subprocess.run([*spoken, "--dry-run", "--quiet", "rules"], capture_output=True, text=True)
+    found = subprocess.run([*spoken(snakemake), "--dry-run", "--quiet", "rules"], capture_output=True, text=True)
     if found.returncode:
         raise RuntimeError(found.stderr.strip() or found.stdout.strip())
     rows = [line.split() for line in (found.stdout + found.stderr).splitlines()]

@@ -5,7 +5,6 @@ Checks every parameter before anything starts, takes the study's lock, and hands
 
 import argparse
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -13,9 +12,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.provenance import write_json
 from lib.study import Study
 from lib.tables import sweep
 from workflow import stages
+from workflow.plan import describe, spoken
 
 SNAKEFILE = Path(__file__).resolve().parent / "Snakefile"
 
@@ -38,16 +39,15 @@ def main():
         return 2
     command = snakemake(study, options, overrides)
     if options.plan:
-        from workflow import plan
-
-        print(plan.describe(study, command))
+        print(describe(study, command))
         return 0
     return run(study, command)
 
 
 def snakemake(study, options, overrides):
     """The Snakemake command line of a study; results and Snakemake's own records lie in the study's folder."""
-    study.path().mkdir(parents=True, exist_ok=True)
+    config = study.path(".workflow.json")  # not --config: that reads the numbers inside a JSON value as words
+    write_json(config, {"study": options.study, "overrides": overrides})
     where = (
         ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)]
         if options.profile
@@ -56,7 +56,7 @@ def snakemake(study, options, overrides):
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
         *(*where, "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--quiet", "all"),
-        *("--config", f"study={options.study}", f"overrides={json.dumps(overrides)}"),
+        *("--configfile", str(config)),
     ]
 
 
@@ -64,7 +64,7 @@ def run(study, command):
     """Run Snakemake under the study's lock.
 
     The lock is the kernel's and dies with the process, so whoever holds it knows that a lock file of Snakemake's is
-    stale. It is handed to Snakemake itself (exec), not kept by a parent that could be killed first.
+    stale. Snakemake inherits it: the lock lives as long as either does.
     """
     lock = os.open(study.path(".workflow.lock"), os.O_CREAT | os.O_RDWR)
     try:
@@ -72,13 +72,29 @@ def run(study, command):
     except BlockingIOError:
         print(f"make workbook: study {study.name} is already running; wait for it or stop it first.", file=sys.stderr)
         return 1
-    os.set_inheritable(lock, True)
     sweep(study.runs)
     if any(study.path(".snakemake", "locks").glob("*")):
         subprocess.run([*command, "--unlock"], check=True, capture_output=True)
-    os.environ["OMP_NUM_THREADS"] = "1"  # one thread a job: two cost more than one here
-    sys.stdout.flush()
-    os.execv(command[0], command)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # one thread a job: two cost more than one here
+    child = subprocess.Popen(command, pass_fds=(lock,), env=environment)
+    while True:
+        try:
+            code = child.wait()
+            break
+        except KeyboardInterrupt:  # Snakemake got it too and stops its jobs
+            continue
+    if code:
+        print(f"make workbook: stopped; {last_words(study, command)}", file=sys.stderr)
+    return 1 if code else 0
+
+
+def last_words(study, command):
+    """Where Snakemake's log of the last run is, and its error where it could not even begin."""
+    trial = subprocess.run([*spoken(command), "--dry-run"], capture_output=True, text=True)
+    if trial.returncode:
+        return "\n" + trial.stderr.strip()
+    logs = sorted(study.path(".snakemake", "log").glob("*.log"))
+    return f"what is above says why; Snakemake's own words are in {study.relative(logs[-1])}"
 
 
 if __name__ == "__main__":

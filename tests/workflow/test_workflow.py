@@ -14,13 +14,15 @@ from lib.study import ROOT, Study, load_parameters
 from lib.vectors import VectorStore
 
 WORKBOOK = [sys.executable, str(ROOT / "workflow" / "workbook.py")]
+N_TRACKS = 60
 TINY = {
-    "n_tracks": 24,
-    "clip_seconds": 3.0,
+    "n_tracks": N_TRACKS,
+    "clip_seconds": 8.0,
     "n_users": 40,
     "min_val_users": 1,
     "n_permutations": 19,
-    "backend_ids": ["mfcc", "vgg_mtt"],
+    "batch_size": 4,
+    "backend_ids": ["mfcc", "musicnn_mtt"],
 }
 
 
@@ -63,6 +65,10 @@ def killed_and_finished(tmp_path_factory):
     }
 
 
+def test_the_kill_came_in_the_middle_of_extraction(killed_and_finished):
+    assert any(0 < count < N_TRACKS for count in killed_and_finished["at_kill"].values())
+
+
 def test_a_killed_study_finishes_when_run_again(killed_and_finished):
     assert killed_and_finished["code"] == 0, killed_and_finished["output"]
     assert "00_index.done.json" not in killed_and_finished["done_at_kill"]
@@ -73,13 +79,13 @@ def test_nothing_is_lost_or_doubled_by_the_kill(killed_and_finished):
     study = killed_and_finished["study"]
     tracks = pd.read_parquet(study.path("data", "tracks.parquet"))["track_id"].sort_values().tolist()
     store = VectorStore(study.path("vectors.lance"))
-    assert store.names() == ["mfcc", "vgg_mtt", "vgg_untrained"]
+    assert store.names() == ["mfcc", "musicnn_mtt", "musicnn_untrained"]
     for name in store.names():
         assert store.ids(name).tolist() == tracks, name
     cache = VectorStore(study.cache("vectors.lance"))
     for name in cache.names():
         ids = cache.ids(name)
-        assert len(ids) == len(set(ids)) == 24, name
+        assert len(ids) == len(set(ids)) == N_TRACKS, name
 
 
 def test_at_most_the_batch_in_flight_is_computed_again(killed_and_finished):
@@ -95,7 +101,7 @@ def test_at_most_the_batch_in_flight_is_computed_again(killed_and_finished):
         said = next(o.text for c in cells for o in c.get("outputs", []) if "were there already" in o.get("text", ""))
         embedded, reused = (int(said.split()[i]) for i in (0, 4))
         assert reused >= before
-        assert embedded + reused == 24
+        assert embedded + reused == N_TRACKS
 
 
 def test_no_half_written_file_is_left(killed_and_finished):
@@ -182,6 +188,6 @@ def test_the_killed_store_equals_an_undisturbed_one(killed_and_finished, tmp_pat
     study = killed_and_finished["study"]
     tracks = pd.read_parquet(study.path("data", "tracks.parquet"))
     undisturbed = VectorStore(tmp_path / "vectors.lance")
-    extraction.extract(tracks, backends.create("vgg_mtt"), undisturbed, tmp_path / "cache")
-    killed = VectorStore(study.path("vectors.lance")).read("vgg_mtt")
-    assert np.array_equal(killed.values, undisturbed.read("vgg_mtt").values)
+    extraction.extract(tracks, backends.create("musicnn_mtt"), undisturbed, tmp_path / "cache")
+    killed = VectorStore(study.path("vectors.lance")).read("musicnn_mtt")
+    assert np.array_equal(killed.values, undisturbed.read("musicnn_mtt").values)
