@@ -9,9 +9,7 @@ from lib import evaluation, figures
 from lib.provenance import write_json
 from lib.tables import read_parquet, upsert, write_parquet
 
-METRIC_KEYS = ["split", "recommender", "backend", "control", "seed", "metric", "k"]
-PERMUTATION_KEYS = ["recommender", "backend", "split", "metric", "k", "permutation"]
-COMPARISON_KEYS = ["split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b"]
+RUN_KEYS = ["split", "recommender", "backend", "control"]  # what is saved anew replaces all there was of it
 NO_BACKEND = "none"
 MEAN_OF_SEEDS = -1
 TEST_SPLITS = ("hot_test", "cold_test")
@@ -103,7 +101,7 @@ def save_run(study, run, split, by_seed, rng):
         rows.append(_metric_rows(study, run, split, seed, per_user, rng))
     rows.append(_metric_rows(study, run, split, MEAN_OF_SEEDS, mean_of_seeds([p for _, p in by_seed.values()]), rng))
     rows = pd.concat(rows, ignore_index=True)
-    upsert(study.path("metrics.parquet"), rows, METRIC_KEYS)
+    upsert(study.path("metrics.parquet"), rows, RUN_KEYS, ["seed", "metric", "k"])
     return rows
 
 
@@ -133,7 +131,7 @@ def save_permutations(study, run, frame):
     """Add a run's metrics under every permutation to ``permutations.parquet``."""
     frame = frame.assign(recommender=run.recommender, backend=run.backend)
     order = ["recommender", "backend", "split", "permutation", "metric", "k", "value"]
-    upsert(study.path("permutations.parquet"), frame[order], PERMUTATION_KEYS)
+    upsert(study.path("permutations.parquet"), frame[order], ["recommender", "backend", "split"], order[3:6])
 
 
 def read_permutations(study):
@@ -149,16 +147,17 @@ def table(rows, index):
     rows : DataFrame
         Rows of ``metrics.parquet``, of which the test splits and the means over seeds are shown.
     index : list of str
-        Columns that name a line.
+        Columns that name a line after split and cut-off.
 
     Returns
     -------
     DataFrame
-        One column a metric and cut-off.
+        One column a metric.
     """
     shown = rows[rows["split"].isin(TEST_SPLITS) & (rows["seed"] == MEAN_OF_SEEDS)]
-    shown = shown.assign(label=shown["metric"] + "@" + shown["k"].astype(str), cell=figures.mean_with_interval(shown))
-    return shown.pivot(index=index, columns="label", values="cell").fillna("")
+    shown = shown.assign(tracks=shown["split"].str.removesuffix("_test"), cell=figures.mean_with_interval(shown))
+    wide = shown.pivot(index=["tracks", "k", *index], columns="metric", values="cell")
+    return wide[[name for name in evaluation.METRICS if name in wide]].rename(columns="{}@k".format)
 
 
 def save_comparisons(study, frame):
@@ -168,7 +167,9 @@ def save_comparisons(study, frame):
         *("study", "split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b"),
         *("diff", "ci_low", "ci_high", "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations"),
     ]
-    return upsert(study.path("comparisons.parquet"), frame[order], COMPARISON_KEYS)
+    frame = frame[order].sort_values(order[:9], ignore_index=True)
+    write_parquet(frame, study.path("comparisons.parquet"))
+    return frame
 
 
 def answers(study):
@@ -195,5 +196,5 @@ def _metric_rows(study, run, split, seed, scores, rng):
     rows = rows.assign(
         study=study.name, split=split, recommender=run.recommender, backend=run.backend, control=run.control, seed=seed
     )
-    order = ["study", *METRIC_KEYS, "value", "ci_low", "ci_high", "n_users"]
+    order = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
     return rows[order]

@@ -32,7 +32,7 @@ def write_atomically(path):
 
     Examples
     --------
-    >>> with write_atomically("/tmp/x.txt") as beside:  # doctest: +SKIP
+    >>> with write_atomically("x.txt") as beside:  # doctest: +SKIP
     ...     beside.write_text("whole or not at all")
     """
     path = Path(path)
@@ -92,7 +92,7 @@ def read_parquet(path, made_by="10_prepare_data"):
     return pd.read_parquet(path)
 
 
-def upsert(path, frame, keys):
+def upsert(path, frame, keys, order=()):
     """Add rows to a Parquet table in place of those with the same keys; other writers wait.
 
     Parameters
@@ -101,12 +101,14 @@ def upsert(path, frame, keys):
     frame : DataFrame
         Rows to write.
     keys : list of str
-        Columns by whose values a new row replaces an old one.
+        Columns by whose values new rows replace all old ones.
+    order : sequence of str
+        Columns to sort by after `keys`.
 
     Returns
     -------
     DataFrame
-        The table as written, sorted by `keys`.
+        The table as written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def upsert(path, frame, keys):
             old = pd.read_parquet(path)
             stale = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(frame[keys]))
             frame = pd.concat([old[~stale], frame], ignore_index=True)
-        frame = frame.sort_values(keys, kind="stable", ignore_index=True)
+        frame = frame.sort_values([*keys, *order], kind="stable", ignore_index=True)
         write_parquet(frame, path)
     return frame
 

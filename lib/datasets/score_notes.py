@@ -193,7 +193,7 @@ def notes(score, folder, corpus=None):
 
     Examples
     --------
-    >>> notes(catalogue()["airds_airs"][0], "/tmp/notes")["meter"]  # doctest: +SKIP
+    >>> notes(catalogue()["airds_airs"][0], "notes")["meter"]  # doctest: +SKIP
     '2/2'
     """
     kept = Path(folder) / f"{score.score_id}.json"

@@ -165,6 +165,13 @@ def test_an_answer_with_missing_keys_is_refused(study):
         results.save_answer(study, "rq1", {"status": "decided"})
 
 
+def test_a_run_saved_anew_leaves_nothing_of_the_old_one(study, rng):
+    for k in (7, 6):  # the number of candidates, and with it the cut-off, has changed
+        scores = pd.DataFrame({"user_id": ["u", "v"], f"NDCG@{k}": [0.0, 1.0]})
+        results.save_run(study, Run("knn", "mfcc"), "cold_test", {0: (None, scores)}, rng)
+    assert results.metrics(study)["k"].unique().tolist() == [6]
+
+
 def test_without_any_run_the_notebook_to_run_is_named(study):
     with pytest.raises(FileNotFoundError, match="run 30_knn for a backend first"):
         claims.comparisons(study, "knn", "hot_test")

@@ -191,3 +191,23 @@ def test_the_killed_store_equals_an_undisturbed_one(killed_and_finished, tmp_pat
     extraction.extract(tracks, backends.create("musicnn_mtt"), undisturbed, tmp_path / "cache")
     killed = VectorStore(study.path("vectors.lance")).read("musicnn_mtt")
     assert np.array_equal(killed.values, undisturbed.read("musicnn_mtt").values)
+
+
+@pytest.mark.slow
+def test_a_study_killed_again_and_again_ends_as_if_undisturbed(tmp_path, killed_and_finished):
+    study, rng = study_at(tmp_path), np.random.default_rng(0)
+    for seconds in rng.uniform(4, 25, size=6):
+        process = start(tmp_path)
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    last = start(tmp_path)
+    output, _ = last.communicate(timeout=600)
+    assert last.returncode == 0, output
+    once = killed_and_finished["study"]
+    for name in ("mfcc", "musicnn_mtt", "musicnn_untrained"):
+        found, expected = (VectorStore(s.path("vectors.lance")).read(name) for s in (study, once))
+        assert found.ids.tolist() == expected.ids.tolist()
+        assert np.array_equal(found.values, expected.values), name
+    for name in ("metrics.parquet", "comparisons.parquet", "permutations.parquet"):
+        pd.testing.assert_frame_equal(pd.read_parquet(study.path(name)), pd.read_parquet(once.path(name)))
