@@ -140,7 +140,7 @@ def verdicts(frame, delta, alpha, split):
     return pd.DataFrame(rows, columns=["backend", "audio_informs", "pretraining_helps", "verdict"])
 
 
-def answer_rq1(study, recommender, frame, decided):
+def answer_rq1(study, recommender, frame, decided, delta):
     """The answer to RQ1 as far as one recommender on hot tracks gives it, for ``answers.json``.
 
     Parameters
@@ -151,6 +151,9 @@ def answer_rq1(study, recommender, frame, decided):
         Its comparisons on one split, metric and k.
     decided : DataFrame
         From `verdicts`, on the same.
+    delta : float
+        Smallest effect of interest: where the upper limit lies below it the instrument has failed, above it a study
+        that found too few backends is too small to decide.
 
     Returns
     -------
@@ -160,6 +163,7 @@ def answer_rq1(study, recommender, frame, decided):
     """
     shuffled = frame[frame["against"] == "shuffled"]
     informs, n = int(decided["audio_informs"].sum()), len(decided)
+    helped = [bool(value) for value in decided["pretraining_helps"] if value is not None]
     label = f"{shuffled['metric'].iloc[0]}@{shuffled['k'].iloc[0]}"
     estimate, ci = _mean_over_backends(study, recommender, shuffled["split"].iloc[0], label)
     p = float(shuffled["p_adjusted"].min())
@@ -167,12 +171,13 @@ def answer_rq1(study, recommender, frame, decided):
         f"{recommender}'s lists from {informs} of {n} backends beat shuffled vectors on hot tracks "
         f"({label}, mean difference {estimate:+.3f} [{ci[0]:+.3f}, {ci[1]:+.3f}], {PERMUTATION_TEST}, "
         f"P = {int(shuffled['n_permutations'].iloc[0])}, smallest family-wise p = {p:.3f}, "
-        f"n = {int(shuffled['n_users'].iloc[0])} listeners)"
+        f"n = {int(shuffled['n_users'].iloc[0])} listeners); "
+        f"{sum(helped)} of {len(helped)} networks beat their untrained twin"
     )
     if study.world == "mock":
         strength = study.parameters.content_strength
         works = informs >= ROBUST_SHARE * n if strength > 0 else informs == 0
-        too_small = strength > 0 and not works and ci[1] > 0  # an effect cannot be excluded
+        too_small = strength > 0 and not works and ci[1] >= delta
         verdict = "instrument_works" if works else None if too_small else "instrument_fails"
         how = (
             f"{strength:.0%} of taste follows what is heard"
@@ -222,7 +227,7 @@ def _compare(study, recommender, split, backend, other):
     return found.assign(
         backend_a=backend,
         control_a="real",
-        backend_b=other.backend,
+        backend_b=other.backend if other.backend != results.NO_BACKEND else other.recommender,
         control_b=other.control,
         test=RANDOMISATION_TEST,
         n_permutations=0,

@@ -76,7 +76,7 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
     for track in progress(waiting, label=f"embed {backend.name}", unit="clip"):
         try:
             batch[track] = features(resolve(paths[track]), hashes[track], backend, cache if keep_features else None)
-        except audio.AudioError as error:
+        except ValueError as error:
             failures[track] = str(error)
         if len(batch) == batch_size:
             embedded += _embed(batch, hashes, backend, cached, key, failures)
@@ -107,7 +107,11 @@ def features(path, audio_hash, backend, cache=None):
     -------
     ndarray of float32
     """
-    file = Path(cache) / "features" / backend.frontend / f"{audio_hash}.npy" if cache and backend.frontend else None
+    file = (
+        Path(cache) / "features" / f"{backend.frontend}-{backend.code_digest()}" / f"{audio_hash}.npy"
+        if cache and backend.frontend
+        else None
+    )
     if file and file.is_file():
         return np.load(file, allow_pickle=False)
     found = backend.features(audio.load(path, backend.sample_rate))
@@ -174,7 +178,7 @@ def embed_files(paths, backend):
     for path, stem in zip(show(paths, label=f"embed {backend.name}", unit="file"), stems, strict=False):
         try:
             rows.append((stem, backend.embed_features([features(path, stem, backend)])[0]))
-        except audio.AudioError as error:
+        except ValueError as error:
             failures[str(path)] = str(error)
     return pd.DataFrame(rows, columns=["track_id", "vector"]), failures
 

@@ -103,7 +103,7 @@ def code_digest(sources):
 
 
 def write_manifest(path, entry):
-    """Add an entry to a study's manifest.json: nested dicts are merged, writers wait for one another.
+    """Add an entry to a study's manifest.json: seconds of jobs are kept, all else is replaced; writers wait.
 
     Parameters
     ----------
@@ -115,20 +115,13 @@ def write_manifest(path, entry):
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         old = json.loads(path.read_text()) if path.is_file() else {}
-        write_json(path, _merged(old, entry))
+        write_json(path, old | entry | {"seconds": old.get("seconds", {}) | entry.get("seconds", {})})
 
 
 def write_json(path, value):
     """Write JSON atomically, keys sorted."""
     with write_atomically(path) as beside:
         beside.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _merged(old, new):
-    return old | {
-        key: _merged(old[key], value) if isinstance(value, dict) and isinstance(old.get(key), dict) else value
-        for key, value in new.items()
-    }
 
 
 def _lib_names(source):

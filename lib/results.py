@@ -1,11 +1,12 @@
 """Results of a study on disk: lists, scores a user, metrics, comparisons, answers. One place knows their names."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pandas as pd
 
-from lib import evaluation, figures
+from lib import evaluation, figures, provenance
 from lib.provenance import write_json
 from lib.tables import read_parquet, upsert, write_parquet
 
@@ -49,6 +50,39 @@ def tasks(study):
     """What there is to recommend in a study: {split: lib.evaluation.Task}, cut-offs as its parameters say."""
     p = study.parameters
     return evaluation.tasks(**parts(study), cutoffs_hot=tuple(p.cutoffs_hot), cutoffs_cold=tuple(p.cutoffs_cold))
+
+
+def judged(study):
+    """Splits on which a study is judged: hot tracks, and cold ones where it has any."""
+    return [split for split in TEST_SPLITS if split in tasks(study)]
+
+
+def save_data(study, tables):
+    """Write the tables of a study's ``data/``; where they differ from what was there, all results of the old ones go.
+
+    Parameters
+    ----------
+    study : Study
+    tables : dict of {str: DataFrame}
+        Name to table.
+
+    Returns
+    -------
+    bool
+        Whether anything changed.
+    """
+    before = provenance.data_fingerprint(study.path("data"))
+    for name, table in tables.items():
+        write_parquet(table, study.path("data", f"{name}.parquet"))
+    changed = before != provenance.data_fingerprint(study.path("data"))
+    if changed:
+        for folder in ("recommendations", "per_user", "done"):
+            shutil.rmtree(study.path(folder), ignore_errors=True)
+        for name in ("metrics", "permutations", "comparisons"):
+            study.path(f"{name}.parquet").unlink(missing_ok=True)
+        study.path("answers.json").unlink(missing_ok=True)
+    write_json(study.path("answers.json"), answers(study) | _world(study))
+    return changed
 
 
 def run(study, name, model, todo, rng):
@@ -179,8 +213,7 @@ def answers(study):
         return json.loads(path.read_text())
     not_run = {"status": "not_run", "verdict": None, "statement": "Not run yet.", "n": None, "test": None}
     empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in ("rq1", "rq2", "rq3")}
-    strength = study.parameters.content_strength if study.world == "mock" else None
-    return {"world": study.world, "content_strength": strength} | empty
+    return _world(study) | empty
 
 
 def save_answer(study, question, answer):
@@ -188,7 +221,12 @@ def save_answer(study, question, answer):
     expected = {"status", "verdict", "statement", "n", "test", "estimate", "ci", "p"}
     if set(answer) != expected:
         raise ValueError(f"Expected an answer with {sorted(expected)}, found {sorted(answer)}.")
-    write_json(study.path("answers.json"), answers(study) | {question: answer})
+    write_json(study.path("answers.json"), answers(study) | _world(study) | {question: answer})
+
+
+def _world(study):
+    strength = study.parameters.content_strength if study.world == "mock" else None
+    return {"world": study.world, "content_strength": strength}
 
 
 def _metric_rows(study, run, split, seed, scores, rng):

@@ -158,10 +158,16 @@ def open_study(namespace):
     ParameterError
         For an unknown or ill-typed parameter.
     """
-    given = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    found = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
+    first = namespace.setdefault("_parameters_at_first", list(found))  # later cells leave literals that are none
+    given = {name: value for name, value in found.items() if name in first or name in Parameters.model_fields}
     parameters = load_parameters(given.get("study_name", "toy"), given)
     study = Study(parameters)
     print(study.describe())
+    usual = load_parameters(study.name).model_dump()
+    changed = {name: value for name, value in parameters.model_dump().items() if value != usual[name]}
+    if changed:
+        print(f"differs from params/{study.name}.yaml: " + ", ".join(f"{n}={v!r}" for n, v in changed.items()))
     return study
 
 

@@ -9,7 +9,8 @@ import yaml
 
 from lib import backends
 from lib.provenance import code_digest
-from lib.study import ROOT, load_parameters, parameters_digest
+from lib.study import ROOT, load_parameters, parameters_digest, resolve
+from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
 PER_BACKEND = ("20_extract_embeddings", "30_knn")
@@ -26,7 +27,10 @@ def parse_overrides(words):
     for pair in pairs:
         if len(pair) != 2:
             raise ValueError(f"Expected name=value, found {pair[0]!r}; for example SET='n_users=300 seed=7'.")
-    return {name: yaml.safe_load(value) for name, value in pairs}
+    try:
+        return {name: yaml.safe_load(value) for name, value in pairs}
+    except yaml.YAMLError as error:
+        raise ValueError(f"Expected YAML after name=, found {words}: {str(error).splitlines()[0]}.") from None
 
 
 def twins(parameters):
@@ -41,6 +45,13 @@ def check_backends(parameters):
         raise ValueError(
             f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(backends.names(twins=False))}."
         )
+
+
+def forget_missing_audio(study):
+    """Let data be prepared again where a clip that its tracks name is gone (its cache was deleted, say)."""
+    tracks = study.path("data", "tracks.parquet")
+    if tracks.is_file() and not all(resolve(path).is_file() for path in read_parquet(tracks)["path"]):
+        study.path("done", "10_prepare_data.done.json").unlink(missing_ok=True)
 
 
 def job_name(notebook, backend=None):

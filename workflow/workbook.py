@@ -73,6 +73,7 @@ def run(study, command):
         print(f"make workbook: study {study.name} is already running; wait for it or stop it first.", file=sys.stderr)
         return 1
     sweep(study.runs)
+    stages.forget_missing_audio(study)
     if any(study.path(".snakemake", "locks").glob("*")):
         subprocess.run([*command, "--unlock"], check=True, capture_output=True)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}  # one thread a job: two cost more than one here

@@ -6,12 +6,15 @@ Public: `Backend` (the contract), `create`, `names`, `REGISTRY` (what a card say
 
 import hashlib
 import importlib
+import inspect
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from lib import audio
 from lib.backends.names import LABELS, PAPER_NAMES
 
 __all__ = ["LABELS", "PAPER_NAMES", "REGISTRY", "UNTRAINED", "Backend", "Entry", "create", "names"]
@@ -79,8 +82,6 @@ class Backend(ABC):
         What is read out and how it becomes one vector.
     frontend : str or None
         Id of what `features` returns, equal for backends that can share it from a cache; None where it is the waveform.
-    code_version : str
-        Raised when a change of the adapter moves its numbers.
     """
 
     name: str
@@ -89,7 +90,6 @@ class Backend(ABC):
     layer: str
     pooling: str
     frontend: str | None = None
-    code_version: str = "1"
 
     @property
     def dim(self):
@@ -220,15 +220,16 @@ class Backend(ABC):
         Returns
         -------
         str
-            16 hexadecimal digits: a hash of name, checkpoint, revision, rate, frontend, layer, pooling, code version.
+            16 hexadecimal digits: a hash of name, checkpoint, revision, rate, frontend, layer, pooling,
+            and of the code in between.
 
         Examples
         --------
         >>> len(create("mfcc").fingerprint())
         16
         """
-        parts = ("name", "checkpoint", "revision", "sample_rate", "frontend", "layer", "pooling", "code_version")
-        text = json.dumps({part: getattr(self, part) for part in parts}, sort_keys=True)
+        parts = ("name", "checkpoint", "revision", "sample_rate", "frontend", "layer", "pooling")
+        text = json.dumps({part: getattr(self, part) for part in parts} | {"code": self.code_digest()}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def metadata(self):
@@ -252,6 +253,11 @@ class Backend(ABC):
             "citation",
         )
         return {part: str(getattr(self, part)) for part in parts} | {"fingerprint": self.fingerprint()}
+
+    def code_digest(self):
+        """Digest of the code between a file and a vector: the adapter's source and the decoder's."""
+        sources = [Path(inspect.getfile(type(self))), Path(inspect.getfile(audio))]
+        return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:8]
 
     def _checked(self, waveform):
         waveform = np.asarray(waveform)

@@ -107,8 +107,9 @@ def test_comparisons_hold_every_pair_with_the_right_test(finished):
     assert ndcg.loc[("mfcc", "shuffled"), "p_adjusted"] == pytest.approx(0.01)  # (1 + 0) / (1 + 99)
     assert ndcg.loc[("musicnn_msd", "untrained"), "diff"] == pytest.approx(0.2, abs=0.02)
     assert ("mfcc", "untrained") not in ndcg.index  # a formula has no weights to leave untrained
-    assert ndcg.loc[("mfcc", "mostpop"), "backend_b"] == "none"
+    assert ndcg.loc[("mfcc", "mostpop"), "backend_b"] == "mostpop"
     saved = results.save_comparisons(finished, frame)
+    assert not saved.duplicated(list(saved.columns[:9])).any()
     assert list(saved.columns) == [
         "study",
         "split",
@@ -143,7 +144,7 @@ def test_the_answer_names_its_world_and_all_keys_exist_from_the_start(finished):
     frame = claims.comparisons(finished, "knn", "hot_test")
     frame = frame[frame["metric"] == "NDCG"]
     decided = claims.verdicts(frame, 0.01, 0.05, "hot_test")
-    results.save_answer(finished, "rq1", claims.answer_rq1(finished, "knn", frame, decided))
+    results.save_answer(finished, "rq1", claims.answer_rq1(finished, "knn", frame, decided, 0.01))
     found = results.answers(finished)
     assert found["world"] == "mock"
     assert found["content_strength"] == finished.parameters.content_strength
@@ -156,7 +157,7 @@ def test_in_a_null_world_finding_something_is_a_failure_of_the_instrument(finish
     null = Study(finished.parameters.model_copy(update={"content_strength": 0.0}))
     frame = claims.comparisons(null, "knn", "hot_test")
     frame = frame[frame["metric"] == "NDCG"]
-    answer = claims.answer_rq1(null, "knn", frame, claims.verdicts(frame, 0.01, 0.05, "hot_test"))
+    answer = claims.answer_rq1(null, "knn", frame, claims.verdicts(frame, 0.01, 0.05, "hot_test"), 0.01)
     assert answer["verdict"] == "instrument_fails"
 
 
@@ -183,3 +184,27 @@ def test_seeds_are_averaged_within_users_and_never_counted_as_users(study, rng):
     assert saved.loc[-1, "n_users"] == 2
     assert saved.loc[-1, "value"] == pytest.approx(0.75)
     assert results.per_user(study, Run("knn", "mfcc"), "hot_test")["NDCG@5"].tolist() == [0.5, 1.0]
+
+
+def test_new_data_remove_results_of_the_old_and_the_answers_name_the_new_world(study, rng):
+    scores = pd.DataFrame({"user_id": ["u", "v"], "NDCG@5": [0.0, 1.0]})
+    assert results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
+    results.save_run(study, Run("knn", "mfcc"), "hot_test", {0: (None, scores)}, rng)
+    assert not results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
+    assert study.path("metrics.parquet").is_file()
+    other = Study(study.parameters.model_copy(update={"content_strength": 0.5}))
+    assert results.save_data(other, {"tracks": pd.DataFrame({"track_id": ["b"]})})
+    assert not study.path("metrics.parquet").exists()
+    assert results.per_user(study, Run("knn", "mfcc"), "hot_test") is None
+    assert results.answers(other)["content_strength"] == 0.5
+
+
+@pytest.mark.parametrize(("upper", "verdict"), [(0.005, "instrument_fails"), (0.05, None)])
+def test_finding_too_little_is_failure_only_where_an_effect_is_excluded(finished, monkeypatch, upper, verdict):
+    frame = claims.comparisons(finished, "knn", "hot_test")
+    frame = frame[frame["metric"] == "NDCG"]
+    decided = claims.verdicts(frame, 0.01, 0.05, "hot_test").assign(audio_informs=False)
+    monkeypatch.setattr(claims, "_mean_over_backends", lambda *_: (0.001, (-0.003, upper)))
+    answer = claims.answer_rq1(finished, "knn", frame, decided, 0.01)
+    assert answer["verdict"] == verdict
+    assert answer["status"] == ("undecided" if verdict is None else "decided")

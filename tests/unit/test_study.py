@@ -81,6 +81,14 @@ def test_notebook_values_override_the_study(capsys):
     assert "study toy" in capsys.readouterr().out
 
 
+def test_the_set_up_cell_can_run_again_after_others_left_literals(capsys):
+    namespace = {"study_name": "toy"}
+    open_study(namespace)
+    namespace |= {"k": 22, "rows": [], "n_users": 9}
+    assert open_study(namespace).parameters.n_users == 9
+    assert "differs from params/toy.yaml: n_users=9" in capsys.readouterr().out
+
+
 def test_streams_of_draws_differ_and_repeat():
     study = studies.Study(load_parameters("toy"))
     assert study.rng("a").random() == study.rng("a").random()

@@ -145,6 +145,7 @@ def test_the_plan_says_what_would_run_and_runs_nothing(tmp_path):
         ("n_user=3", "did you mean 'n_users'"),
         ("n_users=many", "'n_users'"),
         ("n_users", "name=value"),
+        ("cutoffs_hot=[10", "YAML"),
         ("backend_ids=[mfc]", "mfc"),
     ],
 )
