@@ -132,9 +132,8 @@ def save_table(frame, name, study, caption):
         As for ``save``.
     """
     stem = _stem(name, study)
-    escaped = frame.rename(columns=_escape, index=_escape).map(lambda cell: _escape(str(cell)))
-    escaped.index.name = _escape(frame.index.name or "")
-    latex = escaped.reset_index().to_latex(
+    escaped = frame.reset_index().map(lambda cell: _escape(str(cell))).rename(columns=_escape)
+    latex = escaped.to_latex(
         index=False,
         escape=False,
         caption=_escape(f"{caption} {_world_sentence(study)}"),
