@@ -16,6 +16,7 @@ def study(tmp_path):
 
 
 def drawn():
+    figures.use_style(9)
     figure, axes = figures.panels(6.3)
     rows = pd.DataFrame({"diff": [0.1, -0.1], "ci_low": [0.0, -0.2], "ci_high": [0.2, 0.0], "against": "a"})
     figures.forest(
