@@ -175,20 +175,7 @@ def answer_rq1(study, recommender, frame, decided, delta):
         f"{sum(helped)} of {len(helped)} networks beat their untrained twin"
     )
     if study.world == "mock":
-        strength = study.parameters.content_strength
-        works = informs >= ROBUST_SHARE * n if strength > 0 else informs == 0
-        too_small = strength > 0 and not works and ci[1] >= delta
-        verdict = "instrument_works" if works else None if too_small else "instrument_fails"
-        how = (
-            f"{strength:.0%} of taste follows what is heard"
-            if strength > 0
-            else "taste has nothing to do with what is heard"
-        )
-        sentence = f"In a simulated world where {how}, {sentence}; "
-        sentence += "this tests the instrument and says nothing of real listeners."
-        if too_small:
-            sentence += " The study is too small to decide."
-        status = "undecided" if too_small else "decided"
+        status, verdict, sentence = _of_the_instrument(study, sentence, informs, n, undecidable=ci[1] >= delta)
     else:
         verdict = "audio_informs" if informs else "not_shown"
         status = "decided" if informs else "undecided"
@@ -203,6 +190,20 @@ def answer_rq1(study, recommender, frame, decided, delta):
         "ci": [round(limit, 4) for limit in ci],
         "p": round(p, 4),
     }
+
+
+def _of_the_instrument(study, sentence, informs, n, undecidable):
+    """Status, verdict and sentence of a mock world, where what ought to be found is known."""
+    strength = study.parameters.content_strength
+    works = informs >= ROBUST_SHARE * n if strength > 0 else informs == 0
+    too_small = strength > 0 and not works and undecidable
+    planted = f"{strength:.0%} of taste follows what is heard"
+    how = planted if strength > 0 else "taste has nothing to do with what is heard"
+    sentence = f"In a simulated world where {how}, {sentence}; "
+    sentence += "this tests the instrument and says nothing of real listeners."
+    if too_small:
+        return "undecided", None, f"{sentence} The study is too small to decide."
+    return "decided", "instrument_works" if works else "instrument_fails", sentence
 
 
 def _other(recommender, backend, against):

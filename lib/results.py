@@ -52,9 +52,9 @@ def tasks(study):
     return evaluation.tasks(**parts(study), cutoffs_hot=tuple(p.cutoffs_hot), cutoffs_cold=tuple(p.cutoffs_cold))
 
 
-def judged(study):
-    """Splits on which a study is judged: hot tracks, and cold ones where it has any."""
-    return [split for split in TEST_SPLITS if split in tasks(study)]
+def judged(todo):
+    """Splits on which a study with the tasks `todo` is judged: hot tracks, and cold ones where it has any."""
+    return [split for split in TEST_SPLITS if split in todo]
 
 
 def save_data(study, tables):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.arrangements import ROOMS
+from lib.provenance import file_hash
 from lib.tables import write_atomically
 
 RENDERER_VERSION = 1  # raise it when the same specification comes to sound different
@@ -181,12 +182,7 @@ def write_clip(path, events, **how):
     samples = render(events, **how)
     with write_atomically(path) as beside:
         soundfile.write(beside, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return file_hash(path)
-
-
-def file_hash(path):
-    """SHA-256 of a file in hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return file_hash(path, 64)
 
 
 def _synthesise(events, programs, length, soundfont):

@@ -21,6 +21,7 @@ import pandas as pd
 
 from lib.datasets import arrangements, rendering, score_notes
 from lib.datasets.accompaniment import accompany
+from lib.provenance import file_hash
 from lib.tables import write_atomically
 
 # Beats a minute where the score has no mark; the beat is that of score_notes.beat_in_quarters
@@ -113,7 +114,7 @@ def tracks(folder, *, n_tracks, clip_seconds, seed, soundfont=None, workers=None
     audio = folder / "audio"
     _sweep(audio)
     paths = {plan["track_id"]: audio / f"{plan['track_id']}.flac" for plan in plans}
-    hashes = {name: rendering.file_hash(path) for name, path in paths.items() if path.is_file()}
+    hashes = {name: file_hash(path, 64) for name, path in paths.items() if path.is_file()}
     good = {name for name, found in hashes.items() if found == known.get(name, found)}  # damaged ones are made again
     missing = [plan for plan in plans if plan["track_id"] not in good]
     hashes.update(_render(missing, audio, clip_seconds, soundfont, workers, progress))
@@ -143,7 +144,7 @@ def validate(folder):
         path = folder / "audio" / f"{name}.flac"
         if not path.is_file():
             problems.append(f"Expected audio/{path.name}, found no such file: run notebook 10_prepare_data again.")
-        elif rendering.file_hash(path) != expected:
+        elif file_hash(path, 64) != expected:
             problems.append(
                 f"Expected audio/{path.name} as it was rendered, found {path.stat().st_size} other bytes: run "
                 "notebook 10_prepare_data, which makes it again."
