@@ -1,11 +1,13 @@
 """From clips to vectors: decode once, embed in batches, keep what is done, leave out what fails and say so.
 
 Vectors are cached by what made them (audio hash, backend, checkpoint, layer, pooling, code version), so a killed run
-loses at most the batch in flight and studies that share audio share the work. A study's own table is then made in one
+loses at most the batches in flight and studies that share audio share the work. A study's own table is then made in one
 go from the cache.
 """
 
 import hashlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,11 @@ from lib.progress import say
 from lib.study import resolve
 from lib.tables import write_atomically
 from lib.vectors import Vectors, VectorStore
+
+DECODERS = 1  # threads beside the network's; decoding takes a fraction of a network's time
+CLIPS_AHEAD = 16
+BUCKETS = 4  # batches' worth of clips that are sorted by length together
+HELD_BYTES = 2**28  # of decoded clips that wait to be sorted; long recordings fill it before BUCKETS does
 
 
 class Extraction(NamedTuple):
@@ -72,16 +79,14 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
     known = set(cached.ids(key))
     waiting = [track for track in _order(hashes, key) if hashes[track] not in known]
     paths = dict(zip(tracks["track_id"], tracks["path"], strict=True))
-    batch, embedded = {}, 0
-    for track in progress(waiting, label=f"embed {backend.name}", unit="clip"):
-        try:
-            batch[track] = features(resolve(paths[track]), hashes[track], backend, cache if keep_features else None)
-        except ValueError as error:
-            failures[track] = str(error)
-        if len(batch) == batch_size:
-            embedded += _embed(batch, hashes, backend, cached, key, failures)
-            batch = {}
-    embedded += _embed(batch, hashes, backend, cached, key, failures)
+
+    def decode(track):
+        return features(resolve(paths[track]), hashes[track], backend, cache if keep_features else None)
+
+    decoded = progress(_ahead(waiting, decode), total=len(waiting), label=f"embed {backend.name}", unit="clip")
+    embedded = 0
+    for batch in _batches(decoded, batch_size, failures):
+        embedded += _embed(batch, hashes, backend, cached, key, failures)
     _report(failures)
     _publish(hashes, failures, cached, key, backend, store)
     failed = pd.DataFrame(
@@ -198,6 +203,55 @@ def _order(hashes, key):
     tracks = sorted(hashes)
     start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little") % max(len(tracks), 1)
     return tracks[start:] + tracks[:start]
+
+
+def _ahead(waiting, decode):
+    """Each track with its features, or with the error that took their place, decoded while the network is busy."""
+    pending = deque()
+    with ThreadPoolExecutor(DECODERS) as pool:
+        try:
+            for track in waiting:
+                pending.append((track, pool.submit(decode, track)))
+                if len(pending) > CLIPS_AHEAD:
+                    yield _result(*pending.popleft())
+            while pending:
+                yield _result(*pending.popleft())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _result(track, future):
+    try:
+        return track, future.result()
+    except ValueError as error:
+        return track, error
+
+
+def _batches(decoded, batch_size, failures):
+    """Batches {track: features} of like length, so that little is padded; failures are noted and passed over.
+
+    Clips of one length make a batch as soon as there are enough of them. Others are gathered until there are `BUCKETS`
+    batches of them or they fill `HELD_BYTES`, then sorted by length and cut.
+    """
+    held = {}
+    for track, found in decoded:
+        if isinstance(found, ValueError):
+            failures[track] = str(found)
+            continue
+        held[track] = found
+        alike = [name for name, other in held.items() if len(other) == len(found)]
+        if len(alike) == batch_size:
+            yield {name: held.pop(name) for name in alike}
+        elif len(held) >= BUCKETS * batch_size or sum(other.nbytes for other in held.values()) >= HELD_BYTES:
+            yield from _cut(held, batch_size)
+            held = {}
+    yield from _cut(held, batch_size)
+
+
+def _cut(held, batch_size):
+    by_length = sorted(held, key=lambda track: len(held[track]))  # stable: equal lengths stay in order
+    for start in range(0, len(by_length), batch_size):
+        yield {track: held[track] for track in by_length[start : start + batch_size]}
 
 
 def _embed(batch, hashes, backend, cached, key, failures):

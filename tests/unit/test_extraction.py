@@ -1,5 +1,7 @@
 """Extraction keeps what is done, leaves out what fails, and never replaces it silently."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,3 +150,30 @@ def test_embedding_files_keeps_their_order_and_names_failures(tracks, tmp_path):
 
 def test_the_stand_in_hears_what_audio_loads(tracks):
     assert audio.load(tracks["path"][3], 8000) == pytest.approx(0.3, abs=1e-3)
+
+
+def test_clips_of_one_length_fill_a_batch_and_others_are_batched_by_length():
+    lengths = {"a": 5, "b": 9, "c": 5, "d": 1, "e": 8, "f": 2}
+    decoded = [(name, np.zeros(length, np.float32)) for name, length in lengths.items()]
+    failures = {}
+    batches = list(extraction._batches([*decoded, ("g", ValueError("broken"))], 2, failures))
+    assert [list(batch) for batch in batches] == [["a", "c"], ["d", "f"], ["e", "b"]]
+    assert failures == {"g": "broken"}
+
+
+def test_long_clips_are_not_all_held_in_memory(monkeypatch):
+    monkeypatch.setattr(extraction, "HELD_BYTES", 100)
+    decoded = ((str(n), np.zeros(30 + n, np.float32)) for n in range(6))
+    held = [list(batch) for batch in extraction._batches(decoded, 4, {})]
+    assert held == [["0"], ["1"], ["2"], ["3"], ["4"], ["5"]]
+
+
+def test_clips_are_decoded_while_the_network_is_busy():
+    decoded = []
+    stream = extraction._ahead([str(n) for n in range(40)], lambda track: decoded.append(track) or np.zeros(1))
+    assert next(stream)[0] == "0"
+    deadline = time.monotonic() + 5
+    while len(decoded) < extraction.CLIPS_AHEAD and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert extraction.CLIPS_AHEAD <= len(decoded) <= extraction.CLIPS_AHEAD + 1
+    stream.close()
