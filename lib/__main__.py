@@ -38,12 +38,20 @@ def embed(options):
 
 def split(options):
     """The four parts of a listening log."""
-    from lib import splits
+    import tempfile
+
+    from lib import bulk, logs
+    from lib.progress import progress
     from lib.tables import write_parquet
 
-    parts = splits.split(
-        splits.read_log(options.events), test_date=options.test_date, preset="tamm2026", val_users="published"
-    )
+    with tempfile.TemporaryDirectory() as folder:  # for a log of any size
+        parts = bulk.prepare(
+            logs.batches(options.events),
+            f"{folder}/new",
+            test_date=options.test_date,
+            val_users="published",
+            progress=progress,
+        ).parts
     for name in ("train", "val", "hot_test", "cold_test"):
         part = getattr(parts, name)
         write_parquet(part, options.out / f"{name}.parquet")

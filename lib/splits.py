@@ -35,6 +35,7 @@ SPLIT_SEED = 42  # the published split's; a definition, not a draw of the study
 PAIR = ["user_id", "track_id"]
 COLUMNS = ["user_id", "track_id", "timestamp", "count"]
 VAL_USERS = ("all", "published")
+POSITIVES = {"all": ("play", "complete"), "completed": ("complete",)}
 
 
 class Preset(NamedTuple):
@@ -66,7 +67,7 @@ class Split(NamedTuple):
     cold_test: pd.DataFrame
 
 
-def interactions(events):
+def interactions(events, positives="all"):
     """User-track pairs at their first play, with counts; skips are no interactions.
 
     Parameters
@@ -74,6 +75,8 @@ def interactions(events):
     events : DataFrame
         user_id, track_id, timestamp and, where outcomes are known, event (play, skip or complete). Times without a
         zone are taken as UTC, others are converted.
+    positives : {'all', 'completed'}
+        What counts as listening: plays and completes, or completes alone.
 
     Returns
     -------
@@ -91,10 +94,10 @@ def interactions(events):
     >>> interactions(log)["count"].tolist()
     [2]
     """
-    return _pairs(_plays(events))
+    return _pairs(_plays(events, positives))
 
 
-def split(events, *, test_date=None, preset="tamm2026", val_users="all"):
+def split(events, *, test_date=None, preset="tamm2026", val_users="all", positives="all"):
     """Divide a log by a date into train, validation and test, hot and cold.
 
     Parameters
@@ -109,6 +112,8 @@ def split(events, *, test_date=None, preset="tamm2026", val_users="all"):
     val_users : {'all', 'published'}
         Who may be drawn for validation: every test-month listener, or (as published) only those with hot and without
         cold pairs. With tamm2024, which has no cold part, both are every listener with a hot pair.
+    positives : {'all', 'completed'}
+        As for `interactions`.
 
     Returns
     -------
@@ -127,17 +132,40 @@ def split(events, *, test_date=None, preset="tamm2026", val_users="all"):
     >>> split(log, test_date="2019-02-01").cold_test["track_id"].tolist()
     ['b']
     """
+    date = date_of(test_date, preset)
+    plays = _in_window(_plays(events, positives), *window(date, preset=preset))
+    pairs = _pairs(plays)
+    return divide(_pairs(plays[plays["timestamp"] < date]), pairs[pairs["timestamp"] >= date], date, preset, val_users)
+
+
+def divide(train, test, date, preset="tamm2026", val_users="all"):
+    """Divide pairs that are known by period into the parts of a split.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Pairs (user_id, track_id, timestamp, count) of the window before `date`, counted before it.
+    test : DataFrame
+        Pairs first heard, within the window, at `date` or later.
+    date : Timestamp
+    preset, val_users : str
+        As for `split`.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    SplitError
+        For unknown options, and where there is nothing to learn from.
+    """
     rules = _rules(preset, val_users)
-    date = as_utc_date(rules.test_date if test_date is None else test_date)
-    plays = _in_window(_plays(events), *window(date, preset=preset))
-    train = _pairs(plays[plays["timestamp"] < date])
     if train.empty:
         raise SplitError(
-            f"Expected plays in the year before the test date {date:%Y-%m-%d}, found none among {len(plays)} in the "
-            "window: choose another test_date."
+            f"Expected plays in the year before the test date {date:%Y-%m-%d}, found none: choose another test_date."
         )
-    test = _pairs(plays)
-    test = test[(test["timestamp"] >= date) & test["user_id"].isin(train["user_id"])]
+    test = test[test["user_id"].isin(train["user_id"])]
     hot = test["track_id"].isin(train["track_id"])
     if not rules.cold_part:
         test, hot = test[hot], hot[hot]
@@ -147,6 +175,38 @@ def split(events, *, test_date=None, preset="tamm2026", val_users="all"):
     in_val = test["user_id"].isin(_validation(candidates.unique(), rules.test_share))
     parts = (test[in_val & hot], test[in_val & ~hot], test[~in_val & hot], test[~in_val & ~hot])
     return Split(train, *(part.reset_index(drop=True) for part in parts))
+
+
+def date_of(test_date, preset="tamm2026"):
+    """The date that divides a log: the given one, or where there is none that of the preset.
+
+    Examples
+    --------
+    >>> date_of("").isoformat()
+    '2019-02-01T00:00:00+00:00'
+    """
+    return as_utc_date(_rules(preset, "all").test_date if test_date is None or test_date == "" else test_date)
+
+
+def liked(positives):
+    """Outcomes of a listen that count as liking.
+
+    Parameters
+    ----------
+    positives : {'all', 'completed'}
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> liked("all")
+    ('play', 'complete')
+    """
+    if positives not in POSITIVES:
+        raise SplitError(f"Expected positives of {', '.join(POSITIVES)}, found {positives!r}: choose one of these.")
+    return POSITIVES[positives]
 
 
 def window(test_date, *, preset="tamm2026"):
@@ -161,7 +221,7 @@ def window(test_date, *, preset="tamm2026"):
     return date - pd.DateOffset(years=1), None if months is None else date + pd.DateOffset(months=months)
 
 
-def leakage(parts, events, test_date, *, preset="tamm2026"):
+def leakage(parts, events, test_date, *, preset="tamm2026", positives="all"):
     """Audit a split against its log: nothing from the test date on may have reached train.
 
     Parameters
@@ -170,7 +230,7 @@ def leakage(parts, events, test_date, *, preset="tamm2026"):
     events : DataFrame
         The log that was divided.
     test_date : str or Timestamp
-    preset : str
+    preset, positives : str
         As for `split`.
 
     Returns
@@ -184,9 +244,30 @@ def leakage(parts, events, test_date, *, preset="tamm2026"):
     >>> bool(leakage(split(log, test_date="2019-02-01"), log, "2019-02-01")["ok"].all())
     True
     """
-    date = as_utc_date(test_date)
+    date = date_of(test_date, preset)
+    plays = _in_window(_plays(events, positives), *window(date, preset=preset))
+    return audit(
+        parts, _pairs(plays[plays["timestamp"] < date]), _pairs(plays[plays["timestamp"] >= date]), date, preset
+    )
+
+
+def audit(parts, before, after, date, preset="tamm2026"):
+    """The audit of `leakage` where pairs of the two periods are known.
+
+    Parameters
+    ----------
+    parts : Split
+    before, after : DataFrame
+        Pairs of the window's plays before `date`, and of those from `date` on, each with first play and count.
+    date : Timestamp
+    preset : str
+
+    Returns
+    -------
+    DataFrame
+        As `leakage`.
+    """
     start, end = window(date, preset=preset)
-    plays = _in_window(_plays(events), start, end)
     tests = pd.concat(parts[1:], ignore_index=True)
     hot, cold = pd.concat([parts.val, parts.hot_test]), pd.concat([parts.cold_val, parts.cold_test])
     val_users = set(parts.val["user_id"]) | set(parts.cold_val["user_id"])
@@ -198,8 +279,8 @@ def leakage(parts, events, test_date, *, preset="tamm2026"):
         "no test pair is in train": len(tests.merge(parts.train[PAIR], on=PAIR)),
         "no pair is in two parts": tests.duplicated(PAIR).sum(),
         "every test pair was first heard in the test month": late.sum(),
-        "train counts hold plays before the test date only": _differing(parts.train, plays[plays["timestamp"] < date]),
-        "test counts hold plays of the test month only": _differing(tests, plays[plays["timestamp"] >= date]),
+        "train counts hold plays before the test date only": _differing(parts.train, before),
+        "test counts hold plays of the test month only": _differing(tests, after),
         "every test listener is in train": len((val_users | test_users) - set(parts.train["user_id"])),
         "every hot track is in train": (~hot["track_id"].isin(parts.train["track_id"])).sum(),
         "no cold track is in train": cold["track_id"].isin(parts.train["track_id"]).sum(),
@@ -240,8 +321,9 @@ def _rules(preset, val_users):
     return PRESETS[preset]
 
 
-def _plays(events):
+def _plays(events, positives):
     """Rows that count as listening, with clean ids and times."""
+    outcomes = liked(positives)
     missing = [name for name in ("user_id", "track_id", "timestamp") if name not in events.columns]
     if missing:
         raise SplitError(
@@ -258,7 +340,7 @@ def _plays(events):
                 f"Expected events of {', '.join(EVENTS)}, found {events['event'].iloc[row]!r} in row {row + 1} "
                 f"({int(unknown.sum())} such rows): map or drop them."
             )
-        plays = plays[(events["event"] != "skip").to_numpy()]
+        plays = plays[events["event"].isin(outcomes).to_numpy()]
     return plays
 
 
@@ -289,9 +371,9 @@ def _pairs(plays):
     return pairs.sort_values(["user_id", "timestamp", "track_id"], ignore_index=True)[COLUMNS]
 
 
-def _differing(pairs, plays):
-    """Number of pairs whose count or first time differs from what the plays give."""
-    truth = pairs.merge(_pairs(plays), on=PAIR, how="left", suffixes=("", "_true"))
+def _differing(pairs, true):
+    """Number of pairs whose count or first time differs from the true ones."""
+    truth = pairs.merge(true, on=PAIR, how="left", suffixes=("", "_true"))
     return ((truth["count"] != truth["count_true"]) | (truth["timestamp"] != truth["timestamp_true"])).sum()
 
 
