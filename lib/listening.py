@@ -33,16 +33,16 @@ from the published Music4All-Onion split.
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
-from lib.logs import as_utc_date
+from lib.habits import EVEN
+from lib.logs import TIME, as_utc_date
 from lib.splits import window
 from lib.tables import UTC_MICROSECONDS
 from lib.taste import Choices, ListeningError, choose, make_world, true_factors
 
-__all__ = ["ListeningError", "mock_durations", "simulate", "true_factors"]
+__all__ = ["ListeningError", "blocks", "mock_durations", "simulate", "true_factors"]
 
-ACTIVITY_SHAPE = 0.65  # of the Gamma over listeners: median .56 of the mean, as published (142 of 256)
 MOST_TRACKS = 4427  # the published maximum
 MOST_OF_CATALOGUE = 0.6
 PLAYED_PAIRS = 0.67  # share of tracks tried that are played at least once; measured, see tests
@@ -50,30 +50,29 @@ TEST_TRACKS = 4  # new tracks of a mean listener in the test month, at least
 MOST_IN_TEST = 1 / 3
 BLOCK_CELLS = 8_000_000  # listeners x tracks scored at once
 
-REPEAT_RATE, REPEAT_BY_USER, REPEAT_BY_PAIR, REPEAT_BY_TASTE = 0.615, 1.45, 0.9, 0.25
+REPEAT_BY_USER, REPEAT_BY_PAIR, REPEAT_BY_TASTE = 1.45, 0.9, 0.25
 MOST_REPEATS = 2000
 REPEAT_TAIL, REPEAT_DAYS = 0.9, 20.0  # Pareto exponent and scale of the time from first play to a repeat
 PHASE_SD = 0.2  # of the window
 
-SESSION_MEAN, SESSION_SPREAD = 9.0, 0.5
 OWN_HOUR = 0.45
 PAUSE = 4.0  # seconds between two tracks
-# % of listening at hours 0..23, UTC
-HOURS = [3.51, 2.94, 2.67, 2.53, 1.89, 1.96, 2.01, 2.36, 2.65, 3.35, 4.17, 4.82]
-HOURS += [4.61, 5.13, 5.58, 5.96, 5.85, 6.08, 6.25, 5.75, 5.61, 5.39, 4.96, 3.97]
-WEEKDAYS = [13.7, 14.9, 14.3, 14.6, 15.1, 14.4, 13.0]  # %, Monday first
 
 SKIP_BASE, SKIP_BY_TASTE, SKIP_BY_REPEAT, SKIP_BY_USER = 0.45, -0.9, -0.5, 0.7
 DAY = 86400.0
 
 
+OUTCOMES = ("skip", "play", "complete")
+
+
 class _Calendar(NamedTuple):
-    """Seconds since 1970 of the window's start, the test date and the window's end, and the test month's share."""
+    """Seconds since 1970 of the window's start, the test date and its end; the month's share; mean tracks tried."""
 
     start: float
     test: float
     end: float
     test_share: float
+    tries: float
 
 
 class _Listens(NamedTuple):
@@ -107,7 +106,38 @@ def mock_durations(tracks, rng):
     return np.round(232.0 * rng.lognormal(0.0, 0.28, len(tracks)), 1)
 
 
-def simulate(
+def simulate(tracks, **options):
+    """Draw a listening log from the model of this module.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+    **options
+        As for `blocks`.
+
+    Returns
+    -------
+    DataFrame
+        All of `blocks` as one frame: user_id, track_id, timestamp (UTC), event, played_seconds.
+
+    Raises
+    ------
+    ListeningError
+        As for `blocks`.
+
+    Examples
+    --------
+    >>> tracks = pd.DataFrame({"track_id": list("abcd"), "artist": "x", "z0": [1, 1, -1, -1], "z1": [0, 1, 0, 1]})
+    >>> log = simulate(tracks, n_users=3, tracks_per_user=2, content_strength=1, cold_share=0,
+    ...                test_date="2019-02-01", rng=np.random.default_rng(0))
+    >>> log["user_id"].unique().tolist()
+    ['u00001', 'u00002', 'u00003']
+    """
+    log = pa.concat_tables(block.cast(_plain(block.schema)) for block in blocks(tracks, **options)).to_pandas()
+    return log.astype({"timestamp": UTC_MICROSECONDS})
+
+
+def blocks(
     tracks,
     *,
     n_users,
@@ -118,9 +148,10 @@ def simulate(
     rng,
     factor_weights=None,
     test_share=None,
+    habits=EVEN,
     progress=None,
 ):
-    """Draw a listening log from the model of this module.
+    """Draw a listening log, one block of listeners after the other, in the memory of one block.
 
     Parameters
     ----------
@@ -141,99 +172,148 @@ def simulate(
         As `weights` of `lib.taste.true_factors`.
     test_share : float, optional
         Share of first plays in the test month; see the module's docstring for the default.
+    habits : lib.habits.Habits
     progress : callable, optional
         Such as `lib.progress.progress`: wraps the blocks of listeners.
 
-    Returns
-    -------
-    DataFrame
-        user_id, track_id, timestamp (whole seconds, UTC), event (skip: played < min(50 %, 240 s); complete: >= 90 %;
-        else play), played_seconds; sorted by user, time and track. Every listener plays at least one track.
+    Yields
+    ------
+    pyarrow.Table
+        A batch (`lib.logs`): user_id, track_id, timestamp (whole seconds, UTC), event (skip: played < min(50 %,
+        240 s); complete: >= 90 %; else play), played_seconds; sorted by user, time and track. Every listener plays at
+        least one track.
 
     Raises
     ------
     ListeningError
         For values out of range and tracks without what is needed.
-
-    Examples
-    --------
-    >>> tracks = pd.DataFrame({"track_id": list("abcd"), "artist": "x", "z0": [1, 1, -1, -1], "z1": [0, 1, 0, 1]})
-    >>> log = simulate(tracks, n_users=3, tracks_per_user=2, content_strength=1, cold_share=0,
-    ...                test_date="2019-02-01", rng=np.random.default_rng(0))
-    >>> log["user_id"].unique().tolist()
-    ['u00001', 'u00002', 'u00003']
     """
     _check(tracks, n_users, tracks_per_user, content_strength, cold_share, test_share)
     start, end = window(test_date)
     if test_share is None:
         test_share = max(1 / 13, min(MOST_IN_TEST, TEST_TRACKS / tracks_per_user))
-    calendar = _Calendar(start.timestamp(), as_utc_date(test_date).timestamp(), end.timestamp(), test_share)
     durations = tracks["full_duration"].to_numpy(float) if "full_duration" in tracks else mock_durations(tracks, rng)
     world = make_world(tracks, content_strength, factor_weights, rng)
-    cold = np.zeros(len(tracks), bool)
-    cold[rng.choice(len(tracks), round(cold_share * len(tracks)), replace=False)] = True
-    tries = _activity(n_users, tracks_per_user, cold_share, test_share, len(tracks), rng)
+    out = _releases(len(tracks), cold_share, habits, test_share, rng)
+    if habits.cold_appeal is not None:
+        world.popularity[out >= 1 - test_share] += np.float32(np.log(habits.cold_appeal))
+    tries = _activity(n_users, tracks_per_user, cold_share, test_share, len(tracks), habits, rng)
+    dates = (moment.timestamp() for moment in (start, as_utc_date(test_date), end))
+    calendar = _Calendar(*dates, test_share, float(tries.mean()))
     size = max(16, min(256, BLOCK_CELLS // len(tracks)))
-    blocks = range(0, n_users, size)
+    starts = range(0, n_users, size)
     if progress is not None:
-        blocks = progress(blocks, total=len(blocks), label="mock listeners", unit="block")
-    parts = []
-    for first in blocks:
-        user, *rest = _listen(world, tries[first : first + size], cold, durations, calendar, rng)
-        parts.append((user + first, *rest))
-    return _frame([np.concatenate(column) for column in zip(*parts, strict=True)], tracks, durations, n_users)
+        starts = progress(starts, total=len(starts), label="mock listeners", unit="block")
+    names = pa.array(tracks["track_id"].astype(str))
+    order = np.argsort(np.argsort(tracks["track_id"].astype(str).to_numpy(object)))
+    for first in starts:
+        listens = _listen(world, tries[first : first + size], out, durations, calendar, habits, rng)
+        yield _batch(listens, first, names, order, durations, n_users)
 
 
-def _activity(n_users, tracks_per_user, cold_share, test_share, n_tracks, rng):
+def _releases(n_tracks, cold_share, habits, test_share, rng):
+    """When each track comes out, on the line from the window's start (0) to its end (1); cold ones at the test date."""
+    out = np.zeros(n_tracks)
+    cold = rng.choice(n_tracks, round(cold_share * n_tracks), replace=False)
+    if habits.growth:
+        new = rng.random(n_tracks) < habits.growth
+        out[new] = (1 - test_share) * rng.random(int(new.sum()))
+    out[cold] = 1 - test_share
+    return out
+
+
+def _activity(n_users, tracks_per_user, cold_share, test_share, n_tracks, habits, rng):
     """How many tracks each listener tries, so that the mean of those played comes out as asked."""
-    wanted = rng.gamma(ACTIVITY_SHAPE, tracks_per_user / ACTIVITY_SHAPE, n_users)
+    wanted = rng.gamma(habits.activity_shape, tracks_per_user / habits.activity_shape, n_users)
     kept = PLAYED_PAIRS * (1 - cold_share * (1 - test_share))
     most = max(1, int(MOST_OF_CATALOGUE * n_tracks))
     return np.clip(np.ceil(np.clip(wanted, 0.0, MOST_TRACKS) / kept), 1, most).astype(int)
 
 
-def _listen(world, tries, cold, durations, calendar, rng):
+def _listen(world, tries, out, durations, calendar, habits, rng):
     """Events of a block: listener (row in the block), track, seconds since 1970, seconds played."""
     chosen = choose(world, tries, rng)
-    is_cold = cold[chosen.track]
-    stays = ~is_cold | (rng.random(len(is_cold)) < calendar.test_share)
+    is_cold = out[chosen.track] >= 1 - calendar.test_share
+    months, gone = _months(tries, calendar, habits, rng)
+    share = np.full(len(tries), calendar.test_share) if months is None else 1 - months[:, -2]
+    if habits.cold_appeal is not None:
+        share = share / calendar.test_share * (rng.random(len(tries)) < habits.cold_listeners)
+    stays = ~is_cold | (rng.random(len(is_cold)) < share[chosen.user])
+    first = _first_plays(chosen, out[chosen.track], is_cold, months, len(tries), calendar, rng)
+    stays &= first < gone[chosen.user]
     best = np.lexsort((-chosen.score, is_cold, ~stays, chosen.user))  # nobody is left without a track
     stays[best[np.unique(chosen.user[best], return_index=True)[1]]] = True
-    first = _first_plays(chosen, is_cold, len(tries), calendar, rng)
     chosen = Choices(*(column[stays] for column in chosen))
-    listens = _repeat(chosen, first[stays], len(tries), calendar, rng)
+    listens = _repeat(chosen, first[stays], gone, habits, rng)
     played = _played(listens, durations[listens.track], len(tries), rng)
-    seconds = _sessions(listens, played, len(tries), calendar, rng)
+    seconds = _sessions(listens, played, len(tries), calendar, habits, rng)
     return listens.user.astype(np.int32), listens.track.astype(np.int32), seconds, played.astype(np.float32)
 
 
-def _first_plays(chosen, is_cold, n_users, calendar, rng):
-    """When each pair is first played: around its mode's phase, cold tracks in the test month.
+def _months(tries, calendar, habits, rng):
+    """Cumulative shares (users, 13) of discoveries over twelve months and the test month, and when a listener is gone.
+
+    None and the window's end where every month is alike.
+    """
+    n_users = len(tries)
+    if habits.month_shape is None:
+        return None, np.full(n_users, calendar.end)
+    usual = np.full((n_users, 13), (1 - calendar.test_share) / 12)
+    usual[:, 12] = calendar.test_share * habits.test_month * (tries / calendar.tries) ** -habits.saturation
+    weights = usual * rng.gamma(habits.month_shape, 1 / habits.month_shape, (n_users, 13))
+    gone = rng.random(n_users) < np.exp(-tries / max(habits.leave * calendar.tries, 1e-9))
+    last = np.where(gone, rng.integers(1, 13, n_users), 13)  # months that a listener is there
+    weights = np.where(np.arange(13) < last[:, None], weights + 1e-9, 1e-15)
+    edges = np.append(np.linspace(calendar.start, calendar.test, 13), calendar.end)
+    return np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1), edges[last]
+
+
+def _first_plays(chosen, out, is_cold, months, n_users, calendar, rng):
+    """When each pair is first played: around its mode's phase, after the track came out, cold ones in the test month.
 
     Phases lie evenly on [0, 1) and what sticks out is folded back, so that all pairs together lie evenly too; the last
-    `test_share` of this line is the test month, the rest the year before.
+    `test_share` of this line is the test month, the rest the year before. Where months differ, the line is stretched
+    and squeezed to what the listener does in each.
     """
     phases = rng.random((n_users, int(chosen.phase.max()) + 1))
     line = phases[chosen.user, chosen.phase] + rng.normal(0, PHASE_SD, len(is_cold))
     line = np.abs(line) % 2
     line = np.where(line > 1, 2 - line, line)
     before = 1 - calendar.test_share
-    line = np.where(is_cold, before + calendar.test_share * rng.random(len(line)), line)
+    drawn = rng.random(len(line))
+    if months is not None:
+        line = _by_month(line, months[chosen.user], np.where(is_cold, 0.0, out), before)
+    line = np.where(is_cold, before + calendar.test_share * drawn, line)
     return np.interp(line, [0, before, 1], [calendar.start, calendar.test, calendar.end - 1])
 
 
-def _repeat(chosen, first, n_users, calendar, rng):
-    """Add repeats at Pareto lags; those after the window fall away."""
-    by_user = REPEAT_BY_USER * rng.standard_normal(n_users)[chosen.user]
+def _by_month(line, months, out, before):
+    """Move evenly spread points to where a listener's months (cumulative shares) and what is out by then put them."""
+    edges = np.append(np.linspace(0, before, 13), 1.0)
+    shares = np.concatenate([np.zeros((len(line), 1)), months], axis=1)
+    rows = np.arange(len(line))
+    month = np.clip(np.searchsorted(edges, out, side="right") - 1, 0, 12)
+    within = (out - edges[month]) / (edges[month + 1] - edges[month])
+    earlier = shares[rows, month] + within * months[rows, month] - within * shares[rows, month]
+    line = earlier + (1 - earlier) * line
+    month = np.minimum((line[:, None] >= months).sum(axis=1), 12)
+    within = (line - shares[rows, month]) / (months[rows, month] - shares[rows, month])
+    return edges[month] + np.clip(within, 0, 1 - 1e-9) * (edges[month + 1] - edges[month])
+
+
+def _repeat(chosen, first, gone, habits, rng):
+    """Add repeats at Pareto lags; those after the window, or when a listener is gone, fall away."""
+    by_user = REPEAT_BY_USER * rng.standard_normal(len(gone))[chosen.user]
     by_pair = REPEAT_BY_PAIR * rng.standard_normal(len(first))
-    rate = REPEAT_RATE * np.exp(by_user + by_pair + REPEAT_BY_TASTE * chosen.taste)
+    rate = habits.repeat_rate * np.exp(by_user + by_pair + REPEAT_BY_TASTE * chosen.taste)
     repeats = np.minimum(rng.poisson(np.minimum(rate, MOST_REPEATS)), MOST_REPEATS)
     pair = np.concatenate([np.arange(len(first)), np.repeat(np.arange(len(first)), repeats)])
     lag = np.zeros(len(pair))
     lag[len(first) :] = 1 + DAY * REPEAT_DAYS * rng.pareto(REPEAT_TAIL, len(pair) - len(first))
     seconds = first[pair] + lag
     order = np.lexsort((seconds, chosen.user[pair]))
-    order = order[seconds[order] < calendar.end]
+    heard = (seconds < gone[chosen.user[pair]]) | (lag == 0)  # the one track that nobody is left without stays
+    order = order[heard[order]]
     pair = pair[order]
     return _Listens(chosen.user[pair], chosen.track[pair], seconds[order], chosen.taste[pair], lag[order] > 0)
 
@@ -264,10 +344,11 @@ def _is_skip(played, duration):
     return played < np.minimum(0.5 * duration, 240.0)
 
 
-def _sessions(listens, played, n_users, calendar, rng):
+def _sessions(listens, played, n_users, calendar, habits, rng):
     """Move listens, in their order, into sessions; none crosses the test date or leaves the window."""
     n = len(played)
-    length = np.maximum(1.0, SESSION_MEAN * rng.lognormal(-(SESSION_SPREAD**2) / 2, SESSION_SPREAD, n_users))
+    spread = habits.session_spread
+    length = np.maximum(1.0, habits.session_mean * rng.lognormal(-(spread**2) / 2, spread, n_users))
     after = listens.seconds >= calendar.test
     opens = rng.random(n) < 1 / length[listens.user]
     opens[0] = True
@@ -281,17 +362,17 @@ def _sessions(listens, played, n_users, calendar, rng):
     high = np.where(after[first], calendar.end, calendar.test)
     # near any one of its listens: the first would crowd sessions behind the test date, where all are cut
     near = first + (rng.random(len(first)) * np.diff(np.append(first, n))).astype(int)
-    start = _start_of(listens.seconds[near], listens.user[first], low, high, n_users, rng)
+    start = _start_of(listens.seconds[near], listens.user[first], low, high, n_users, habits, rng)
     start = np.maximum(np.minimum(start, high - lasts - 1), low)
     start = start[np.lexsort((start, after[first], listens.user[first]))]  # later sessions start later
     seconds = np.floor(start[session] + offset).astype(np.int64)
     return np.minimum(seconds, np.int64(calendar.end) - 1)
 
 
-def _start_of(seconds, user, low, high, n_users, rng):
+def _start_of(seconds, user, low, high, n_users, habits, rng):
     """A start near the drawn time: same week, hour and weekday by the profiles."""
     n = len(seconds)
-    hours, weekdays = np.array(HOURS) / sum(HOURS), np.array(WEEKDAYS) / sum(WEEKDAYS)
+    hours, weekdays = (np.array(counts) / sum(counts) for counts in (habits.hours, habits.weekdays))
     own = rng.choice(24, n_users, p=hours)
     hour = np.where(rng.random(n) < OWN_HOUR, own[user], rng.choice(24, n, p=hours))
     day = np.floor(seconds / DAY)
@@ -301,24 +382,31 @@ def _start_of(seconds, user, low, high, n_users, rng):
     return np.where((moved >= low) & (moved < high), moved, DAY * day + within)
 
 
-def _frame(columns, tracks, durations, n_users):
-    """Events frame of the concatenated blocks: user, track, seconds since 1970, seconds played."""
-    track_ids = tracks["track_id"].astype(str).to_numpy(object)
-    order = np.lexsort((np.argsort(np.argsort(track_ids))[columns[1]], columns[2], columns[0]))
-    user, track, seconds, played = (column[order] for column in columns)
-    duration, played = durations[track], np.round(played.astype(float), 1)
-    outcome = np.where(_is_skip(played, duration), 0, np.where(played >= 0.9 * duration, 2, 1))
+def _batch(listens, first, names, order, durations, n_users):
+    """A block's listens as a batch; `first` is its first listener, `order` the rank of each track's id."""
+    user, track, seconds, played = listens
+    rows = np.lexsort((order[track], seconds, user))
+    user, track, seconds, played = user[rows], track[rows], seconds[rows], np.round(played[rows].astype(float), 1)
+    outcome = np.where(_is_skip(played, durations[track]), 0, np.where(played >= 0.9 * durations[track], 2, 1))
     digits = max(5, len(str(n_users)))
-    user_ids = np.array([f"u{number:0{digits}d}" for number in range(1, n_users + 1)], object)
-    return pd.DataFrame(
+    users = [f"u{first + number + 1:0{digits}d}" for number in range(int(user.max()) + 1)]
+    return pa.table(
         {
-            "user_id": user_ids[user],
-            "track_id": track_ids[track],
-            "timestamp": pd.to_datetime(seconds, unit="s", utc=True).astype(UTC_MICROSECONDS),
-            "event": np.array(["skip", "play", "complete"], object)[outcome],
+            "user_id": pa.DictionaryArray.from_arrays(user, pa.array(users)),
+            "track_id": pa.DictionaryArray.from_arrays(track, names),
+            "timestamp": pa.array(seconds * 10**6).cast(TIME),
+            "event": pa.DictionaryArray.from_arrays(outcome.astype(np.int8), pa.array(OUTCOMES)),
             "played_seconds": played,
         }
     )
+
+
+def _plain(schema):
+    """The schema with text in place of dictionaries, whose keys differ from block to block."""
+    plain = [
+        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema
+    ]
+    return pa.schema(plain)
 
 
 def _check(tracks, n_users, tracks_per_user, content_strength, cold_share, test_share):

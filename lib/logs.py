@@ -32,7 +32,7 @@ class LogError(ValueError):
     """A file holds no listening log; the sentence says what it holds."""
 
 
-def batches(path, *, columns=None, names=None, time_zone="UTC"):
+def batches(path, *, columns=None, names=None, derive=None, time_zone="UTC"):
     """Stream a listening log: text (plain, .bz2 or .gz; any usual separator) or Parquet.
 
     Parameters
@@ -43,6 +43,8 @@ def batches(path, *, columns=None, names=None, time_zone="UTC"):
         Our names and the file's, for columns that are called otherwise.
     names : sequence of str, optional
         Names of the columns of a text file without a header line.
+    derive : dict of str to callable, optional
+        Our names and what makes their column from a raw batch of the file, for columns that are more than read.
     time_zone : str
         IANA name of the zone of times that carry none. Of a local time that occurs twice, the first is meant; one that
         a clock skipped is moved to the next that existed.
@@ -73,7 +75,11 @@ def batches(path, *, columns=None, names=None, time_zone="UTC"):
     _check_columns(columns)
     read = _parquet if path.suffix == ".parquet" else _text
     before = 0
-    for raw in read(path, columns, names):
+    for raw in read(path, columns, names, derive or {}):
+        for name, make in (derive or {}).items():
+            column = make(raw)
+            raw = raw.drop_columns([name]) if name in raw.column_names else raw
+            raw = raw.append_column(name, column)
         yield _cleaned(raw, path, time_zone, before)
         before += len(raw)
     if not before:
@@ -204,10 +210,11 @@ def _check_columns(columns):
         )
 
 
-def _wanted(found, columns, path):
+def _wanted(found, columns, path, derive):
     """{their name: ours} of the columns to read, in our order; a sentence where needed ones lack or are doubled."""
     wanted = {columns.get(name, name): name for name in (*NEEDED, *OPTIONAL)}
-    missing = [theirs for theirs, ours in wanted.items() if theirs not in found and (ours in NEEDED or ours in columns)]
+    asked = {*NEEDED, *columns} - set(derive)
+    missing = [theirs for theirs, ours in wanted.items() if theirs not in found and ours in asked]
     if missing:
         raise LogError(
             f"Expected the columns {', '.join(columns.get(name, name) for name in NEEDED)} in {path.name} (separated "
@@ -219,13 +226,14 @@ def _wanted(found, columns, path):
         raise LogError(
             f"Expected each column once in {path.name}, found {', '.join(doubled)} more than once: drop one."
         )
-    return {theirs: ours for theirs, ours in wanted.items() if theirs in found}
+    known = {theirs: ours for theirs, ours in wanted.items() if theirs in found}
+    return {name: known.get(name, name) for name in found} if derive else known
 
 
-def _parquet(path, columns, _):
+def _parquet(path, columns, _, derive):
     try:
         file = pa.parquet.ParquetFile(path)
-        wanted = _wanted(file.schema_arrow.names, columns, path)
+        wanted = _wanted(file.schema_arrow.names, columns, path, derive)
         for batch in file.iter_batches(ROWS, columns=list(wanted)):
             table = pa.Table.from_batches([batch])
             yield table.rename_columns([wanted[name] for name in table.column_names])
@@ -235,10 +243,10 @@ def _parquet(path, columns, _):
         ) from None
 
 
-def _text(path, columns, names):
+def _text(path, columns, names, derive):
     try:
         found, separator = _header(path, columns) if names is None else (list(names), _separator(path, len(names)))
-        wanted = _wanted(found, columns, path)
+        wanted = _wanted(found, columns, path, derive)
         reader = pa.csv.open_csv(
             pa.input_stream(path, compression={".bz2": "bz2", ".gz": "gzip"}.get(path.suffix)),
             pa.csv.ReadOptions(column_names=found, skip_rows=int(names is None), block_size=BLOCK_BYTES),

@@ -24,6 +24,7 @@ PACKAGES = (
     "papermill",
 )
 HERE = Path(__file__).resolve().parent
+BY_JOB = ("seconds", "peak_megabytes")  # entries of a manifest that hold something of each job
 
 
 def file_hash(path, length=16):
@@ -103,7 +104,7 @@ def code_digest(sources):
 
 
 def write_manifest(path, entry):
-    """Add an entry to a study's manifest.json: seconds of jobs are kept, all else is replaced; writers wait.
+    """Add an entry to a study's manifest.json: what it holds of each job is kept, all else is replaced; writers wait.
 
     Parameters
     ----------
@@ -115,7 +116,8 @@ def write_manifest(path, entry):
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         old = json.loads(path.read_text()) if path.is_file() else {}
-        write_json(path, old | entry | {"seconds": old.get("seconds", {}) | entry.get("seconds", {})})
+        by_job = {name: old.get(name, {}) | entry[name] for name in BY_JOB if name in entry}
+        write_json(path, old | entry | by_job)
 
 
 def write_json(path, value):

@@ -1,8 +1,10 @@
 """Results of a study on disk: lists, scores a user, metrics, comparisons, answers. One place knows their names."""
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -11,6 +13,7 @@ from lib.provenance import write_json
 from lib.tables import read_parquet, upsert, write_parquet
 
 RUN_KEYS = ["split", "recommender", "backend", "control"]  # what is saved anew replaces all there was of it
+METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
 NO_BACKEND = "none"
 MEAN_OF_SEEDS = -1
 TEST_SPLITS = ("hot_test", "cold_test")
@@ -63,8 +66,9 @@ def save_data(study, tables):
     Parameters
     ----------
     study : Study
-    tables : dict of {str: DataFrame}
-        Name to table.
+    tables : dict of {str: DataFrame or Path}
+        Name to table, or to a Parquet file beside ``data/`` that is moved there. Tables that were there and are not
+        named go.
 
     Returns
     -------
@@ -72,8 +76,15 @@ def save_data(study, tables):
         Whether anything changed.
     """
     before = provenance.data_fingerprint(study.path("data"))
+    for path in study.path("data").glob("*.parquet"):
+        if path.stem not in tables:
+            path.unlink()
     for name, table in tables.items():
-        write_parquet(table, study.path("data", f"{name}.parquet"))
+        path = study.path("data", f"{name}.parquet")
+        if isinstance(table, Path):
+            os.replace(table, path)
+        else:
+            write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
         for folder in ("recommendations", "per_user", "done"):
@@ -211,7 +222,7 @@ def answers(study):
     path = study.path("answers.json")
     if path.is_file():
         return json.loads(path.read_text())
-    not_run = {"status": "not_run", "verdict": None, "statement": "Not run yet.", "n": None, "test": None}
+    not_run = {"status": "not_run", "verdict": None, "statement": _why_not(study), "n": None, "test": None}
     empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in ("rq1", "rq2", "rq3")}
     return _world(study) | empty
 
@@ -224,6 +235,14 @@ def save_answer(study, question, answer):
     write_json(study.path("answers.json"), answers(study) | _world(study) | {question: answer})
 
 
+def _why_not(study):
+    if not study.parameters.backend_ids:
+        return "Not asked: this study has no audio, so there is no representation to judge."
+    if not study.has_listeners:
+        return "Not asked: this study has no listeners, so there is no recommendation to judge."
+    return "Not run yet."
+
+
 def _world(study):
     strength = study.parameters.content_strength if study.world == "mock" else None
     return {"world": study.world, "content_strength": strength}
@@ -234,5 +253,4 @@ def _metric_rows(study, run, split, seed, scores, rng):
     rows = rows.assign(
         study=study.name, split=split, recommender=run.recommender, backend=run.backend, control=run.control, seed=seed
     )
-    order = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
-    return rows[order]
+    return rows[METRIC_COLUMNS]

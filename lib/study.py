@@ -9,6 +9,7 @@ import pydantic
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+MOCK, NO_LISTENERS = "mock", "none"  # values of listening_source besides data sets
 LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
 
 
@@ -27,22 +28,34 @@ class Parameters(pydantic.BaseModel):
     study_name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_-]+$")
     runs_dir: str
     seed: int = pydantic.Field(ge=0)
-    dataset: Literal["scores"]
+    dataset: str
+    dataset_folder: str
     n_tracks: int = pydantic.Field(ge=2)
     clip_seconds: float = pydantic.Field(gt=0)
     soundfont: str
-    listening_source: Literal["mock"]
+    excerpt_step: float = pydantic.Field(gt=0)
+    labels_table: str
+    listening_source: str
+    listening_folder: str
+    log_file: str
+    log_columns: dict[str, str]
+    time_zone: str
+    listening_habits: Literal["even", "published", "fitted"]
+    public_log: str
+    public_study: str
     n_users: int = pydantic.Field(ge=1)
     tracks_per_user: float = pydantic.Field(gt=0)
     content_strength: float = pydantic.Field(ge=0, le=1)
     factor_weights: dict[str, float]
     cold_share: float = pydantic.Field(ge=0, lt=1)
+    positives: Literal["all", "completed"]
     split_preset: Literal["tamm2026", "tamm2024"]
-    test_date: str = pydantic.Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    test_date: str = pydantic.Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")
     val_users: Literal["published", "all"]
     min_val_users: int = pydantic.Field(ge=1)
-    backend_ids: list[str] = pydantic.Field(min_length=1)
+    backend_ids: list[str]
     backend: str
+    label_columns: dict[str, str]
     batch_size: int = pydantic.Field(ge=1)
     feature_cache: bool
     calibration_clips: int = pydantic.Field(ge=1)
@@ -54,6 +67,10 @@ class Parameters(pydantic.BaseModel):
     n_bootstrap: int = pydantic.Field(ge=100)
     alpha: float = pydantic.Field(gt=0, lt=1)
     delta_fraction: float = pydantic.Field(gt=0, lt=1)
+    relevant_by: str
+    same_recording: str
+    tag_jaccard: float = pydantic.Field(gt=0, le=1)
+    retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
     text_width: float = pydantic.Field(gt=0)
     font_size: float = pydantic.Field(gt=0)
 
@@ -206,8 +223,13 @@ class Study:
 
     @property
     def world(self):
-        """'mock' where listeners are simulated, 'real' where they lived."""
-        return "mock" if self.parameters.listening_source == "mock" else "real"
+        """'mock' where listeners are simulated, else 'real'."""
+        return "mock" if self.parameters.listening_source == MOCK else "real"
+
+    @property
+    def has_listeners(self):
+        """Whether there is any listening, simulated or real."""
+        return self.parameters.listening_source != NO_LISTENERS
 
     def named(self, kind):
         """Named recommenders of one kind, as {name: options}."""
@@ -228,7 +250,8 @@ class Study:
         from lib import provenance
 
         p = self.parameters
-        world = f"mock listening, content strength {p.content_strength}" if self.world == "mock" else "real listening"
+        real = "real listening" if self.has_listeners else "no listeners"
+        world = f"mock listening, content strength {p.content_strength}" if self.world == "mock" else real
         data = provenance.data_fingerprint(self.path("data")) or "not prepared yet"
         return f"study {self.name} · {world} · seed {p.seed} · data {data}\n{provenance.versions_line()}"
 
@@ -240,8 +263,8 @@ def parameters_digest(parameters, names):
 
 
 def resolve(path):
-    """A path from a table as a path of this machine (relative ones count from the repository's root)."""
-    return ROOT / path
+    """A path from a table or from params as one of this machine; relative ones count from the repository's root."""
+    return ROOT / Path(path).expanduser()
 
 
 def _read_yaml(path):

@@ -186,6 +186,7 @@ def _schemas():
     import pandera.pandas as pa
 
     text = pa.Column(str, pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"))
+    any_text = pa.Column(str)  # empty where unknown
     time = pa.Column(UTC_MICROSECONDS)
     positive = pa.Check(lambda s: s > 0, error="above 0")
     unique_pairs = pa.Check(
@@ -197,10 +198,10 @@ def _schemas():
                 "track_id": pa.Column(
                     str, [pa.Check(lambda s: s.str.len() > 0, error="a non-empty string"), _unique("a unique id")]
                 ),
-                "path": text,
-                "duration": pa.Column(float, positive),
-                "artist": text,
-                "title": text,
+                "path": any_text,
+                "duration": pa.Column(float, positive, nullable=True),
+                "artist": any_text,
+                "title": any_text,
             }
         ),
         "events": pa.DataFrameSchema(
@@ -209,7 +210,7 @@ def _schemas():
                 "track_id": text,
                 "timestamp": time,
                 "event": pa.Column(str, pa.Check(lambda s: s.isin(EVENTS), error=f"one of {', '.join(EVENTS)}")),
-                "played_seconds": pa.Column(float, pa.Check(lambda s: s >= 0, error="0 or more")),
+                "played_seconds": pa.Column(float, pa.Check(lambda s: s >= 0, error="0 or more"), nullable=True),
             }
         ),
         "pairs": pa.DataFrameSchema(

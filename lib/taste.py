@@ -20,7 +20,6 @@ FACTORS = {
     "mode": 1.0,
     "parts": 1.0,
 }
-NAMED = ("collection", "instrument_family", "mode")  # one-hot; all others are numbers
 
 POPULARITY_SD = 1.35
 POPULARITY_BY_ARTIST = 0.5  # share of popularity's variance that an artist's tracks have in common
@@ -63,16 +62,17 @@ class Choices(NamedTuple):
 def true_factors(tracks, weights=None):
     """Unit vectors of the true factors of tracks.
 
-    Each factor is a block: names (collection, instrument_family, mode) one-hot and centred, numbers (tempo as its
-    logarithm) centred; the block is scaled to total variance 1, then by its weight.
+    Each factor is a block: text one-hot and centred, numbers (tempo as its logarithm) centred; the block is scaled to
+    total variance 1, then by its weight.
 
     Parameters
     ----------
     tracks : DataFrame
-        Label columns as `FACTORS`; a factor of weight 0 may be absent. Where columns z0, z1, … exist, these are the
-        factors (worlds without audio) and weights are refused.
+        Columns of labels. Where columns z0, z1, … exist, these are the factors (worlds without audio) and weights are
+        refused.
     weights : dict of str to float, optional
-        Factor to weight (0 or more), over `FACTORS`; default 1 for each.
+        Column to weight (0 or more); any column of labels may be named. Those of `FACTORS` that the tracks have and
+        that are not named weigh 1.
 
     Returns
     -------
@@ -94,13 +94,7 @@ def true_factors(tracks, weights=None):
         if weights:
             raise ListeningError("Expected no factor weights for tracks with latent columns z0, z1, …: leave them out.")
         return _unit(tracks[latent].to_numpy(float))
-    weights = _checked_weights(weights)
-    missing = [name for name in weights if name not in tracks.columns]
-    if missing:
-        raise ListeningError(
-            f"Expected tracks with the label columns {', '.join(weights)}, found no {', no '.join(missing)}: "
-            "add them, or give these factors the weight 0."
-        )
+    weights = _checked_weights(weights, tracks.columns)
     return _unit(np.hstack([weight * _block(tracks, name) for name, weight in weights.items()]))
 
 
@@ -200,17 +194,19 @@ def _mode_of(factors, modes_and_handicap, user):
     return np.argmax(liking, axis=0)
 
 
-def _checked_weights(weights):
-    unknown = sorted(set(weights or {}) - set(FACTORS))
-    if unknown:
+def _checked_weights(weights, columns):
+    merged = {name: weight for name, weight in FACTORS.items() if name in columns} | dict(weights or {})
+    missing = [name for name, weight in merged.items() if weight and name not in columns]
+    if missing:
         raise ListeningError(
-            f"Expected factor weights for {', '.join(FACTORS)}, found {', '.join(map(repr, unknown))}: mend the name."
+            f"Expected tracks with a column for every factor of taste, found none for {', '.join(map(repr, missing))}: "
+            "add labels, or change factor_weights."
         )
-    merged = FACTORS | dict(weights or {})
     below = [name for name, weight in merged.items() if not weight >= 0]
     if below or not any(merged.values()):
         raise ListeningError(
-            f"Expected weights of 0 or more, not all 0, found {merged}: raise {below or 'one of them'}."
+            f"Expected weights of 0 or more, not all 0, found {merged or 'no label that taste could follow'}: "
+            f"name columns of labels in factor_weights{', and mend ' + ', '.join(below) if below else ''}."
         )
     return {name: float(weight) for name, weight in merged.items() if weight > 0}
 
@@ -218,7 +214,7 @@ def _checked_weights(weights):
 def _block(tracks, name):
     """One factor as centred columns of total variance 1 (0 where all tracks are alike)."""
     values = tracks[name]
-    if name in NAMED:
+    if not pd.api.types.is_numeric_dtype(values):
         bad = values.isna().to_numpy()
         columns = pd.get_dummies(values).to_numpy(float)
     else:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -41,8 +42,9 @@ def main():
     provenance.write_json(
         study.path("done", f"{job}.done.json"), fingerprints(study, options.notebook, options.backend)
     )
-    provenance.write_manifest(study.path("manifest.json"), manifest(study, job, seconds))
-    print(f"✓ {job}  {seconds:.0f} s", flush=True)
+    megabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # the kernel's; Linux counts in KiB
+    provenance.write_manifest(study.path("manifest.json"), manifest(study, job, seconds, megabytes))
+    print(f"✓ {job}  {seconds:.0f} s, {megabytes} MB at most", flush=True)
     return 0
 
 
@@ -110,6 +112,7 @@ def fingerprints(study, notebook, backend):
         "10_prepare_data": ["data/*.parquet"],
         "20_extract_embeddings": [],
         "30_knn": [f"per_user/*.{backend}.*.parquet"],
+        "31_item_retrieval": ["item_retrieval.parquet"],
         "60_baselines": ["per_user/*.none.*.parquet"],
         "70_rq1_viability": ["comparisons.parquet", "answers.json"],
     }.get(notebook, [])
@@ -124,7 +127,7 @@ def fingerprints(study, notebook, backend):
     return {"notebook": notebook, "backend": backend, "made": found}
 
 
-def manifest(study, job, seconds):
+def manifest(study, job, seconds, megabytes):
     """What a study's manifest says of a job and of the machine it ran on."""
     return {
         "study": study.name,
@@ -134,6 +137,7 @@ def manifest(study, job, seconds):
         "commit": provenance.commit(),
         "data": provenance.data_fingerprint(study.path("data")),
         "seconds": {job: seconds},
+        "peak_megabytes": {job: megabytes},
     }
 
 

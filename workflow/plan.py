@@ -5,12 +5,15 @@ import subprocess
 import numpy as np
 import pandas as pd
 
+from lib import datasets
+from lib.study import MOCK, NO_LISTENERS, resolve
+from lib.tables import read_parquet
 from lib.vectors import VectorStore
 from workflow import stages
 
 # Measured on two cores, one thread a job, 30 s clips (benchmarks/musicnn_speed.md and the manifest of a demo run);
 # only for the plan's estimate.
-SECONDS_A_CLIP = {"mfcc": 0.3, "musicnn": 0.45, "vgg": 0.45}
+SECONDS_A_CLIP = {"mfcc": 0.3, "musicnn": 0.45, "vgg": 0.45, "onion": 0.001}
 SECONDS_A_NOTEBOOK = 10.0
 SECONDS_A_RENDERED_CLIP = 0.4
 MEGABYTES_A_SECOND = {"audio": 0.05, "features": 0.024}
@@ -30,21 +33,48 @@ def describe(study, snakemake):
     table = pd.DataFrame({"jobs": pd.Series(jobs, dtype=int)})
     table["cpu minutes, about"] = [round(_seconds(rule, count, study) / 60, 1) for rule, count in jobs.items()]
     minutes = table["cpu minutes, about"].sum()
-    megabytes = (
-        p.n_tracks
-        * p.clip_seconds
-        * sum(MEGABYTES_A_SECOND.values() if p.feature_cache else [MEGABYTES_A_SECOND["audio"]])
-    )
+    kept = [name for name in MEGABYTES_A_SECOND if p.feature_cache or name == "audio"]
+    megabytes = _clips(study) * p.clip_seconds * sum(MEGABYTES_A_SECOND[name] for name in kept)
     lines = [
-        f"study {study.name}: {p.n_tracks} tracks of {p.clip_seconds:g} s, {p.n_users} listeners ({study.world}), "
-        f"{len(p.backend_ids)} backends",
+        f"study {study.name}: {_tracks(study)}, {_listeners(study)}, {len(p.backend_ids)} backends",
         table.to_string() if jobs else "nothing to do: every result is there and up to date",
         f"in all about {minutes:.0f} cpu minutes ({minutes / 2:.0f} on two cores); "
         f"disk when complete about {megabytes + 100:.0f} MB in {study.relative(study.runs)}/",
         *_already(study),
-        "missing: nothing; this study renders its own audio and simulates its listeners",
+        *_missing(study),
     ]
     return "\n".join(lines)
+
+
+def _missing(study):
+    """What the study's sources say is not there, or is not as published."""
+    p = study.parameters
+    if p.dataset in datasets.GENERATED and p.listening_source in (MOCK, NO_LISTENERS):
+        return ["missing: nothing; this study makes what it needs"]
+    found = [] if p.dataset in datasets.GENERATED else datasets.source(p.dataset).validate(resolve(p.dataset_folder))
+    if p.listening_folder and p.listening_source not in (MOCK, NO_LISTENERS):
+        found += datasets.source(p.listening_source).validate(resolve(p.listening_folder))
+    return [f"noticed: {sentence}" for sentence in found] or ["missing: nothing"]
+
+
+def _tracks(study):
+    count = _clips(study)
+    return f"{count} tracks" if count else f"tracks of {study.parameters.dataset} (counted by 10_prepare_data)"
+
+
+def _listeners(study):
+    p = study.parameters
+    if p.listening_source == MOCK:
+        return f"{p.n_users} mock listeners"
+    return f"listening from {p.listening_source}" if study.has_listeners else "no listeners"
+
+
+def _clips(study):
+    """Clips to embed, as far as they can be told: made ones by their number, others once they are prepared."""
+    tracks = study.path("data", "tracks.parquet")
+    if study.parameters.dataset in datasets.GENERATED:
+        return study.parameters.n_tracks
+    return len(read_parquet(tracks)) if tracks.is_file() else 0
 
 
 def spoken(snakemake):
@@ -57,20 +87,20 @@ def _jobs(snakemake):
     if found.returncode:
         raise RuntimeError(found.stderr.strip() or found.stdout.strip())
     rows = [line.split() for line in (found.stdout + found.stderr).splitlines()]
-    names = {"prepare_data", "extract_embeddings", "inspect_embeddings", "knn", "baselines", "rq1_viability", "index"}
-    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[0] in names and row[1].isdigit()}
+    counted = {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+    return {rule: count for rule, count in counted.items() if rule not in ("total", "all")}
 
 
 def _seconds(rule, count, study):
     p = study.parameters
     fixed = count * SECONDS_A_NOTEBOOK
     if rule == "prepare_data":
-        return fixed + p.n_tracks * SECONDS_A_RENDERED_CLIP
+        return fixed + (p.n_tracks * SECONDS_A_RENDERED_CLIP if p.dataset == "scores" else 0)
     if rule == "extract_embeddings":
-        each = [SECONDS_A_CLIP[name.split("_")[0]] for name in [*p.backend_ids, *stages.twins(p)]]
-        return fixed + np.mean(each) * count * p.n_tracks * p.clip_seconds / 30
+        each = [SECONDS_A_CLIP[name.split("_")[0]] for name in [*stages.extracted(p), *stages.twins(p)]]
+        return fixed + np.mean(each) * count * _clips(study) * p.clip_seconds / 30
     if rule == "knn":
-        return fixed + count * p.n_permutations * p.n_users * p.n_tracks * 3e-7
+        return fixed + count * p.n_permutations * p.n_users * _clips(study) * 3e-7
     return fixed
 
 

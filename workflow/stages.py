@@ -6,10 +6,11 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from lib.ready_made import is_ready_made
 
-from lib import backends
+from lib import backends, controls
 from lib.provenance import code_digest
-from lib.study import ROOT, load_parameters, parameters_digest, resolve
+from lib.study import ROOT, Study, load_parameters, parameters_digest, resolve
 from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -38,19 +39,40 @@ def twins(parameters):
     return sorted({backends.UNTRAINED[name] for name in parameters.backend_ids if name in backends.UNTRAINED})
 
 
+def extracted(parameters):
+    """Those of a study's backends that have vectors to extract or to import."""
+    return [name for name in parameters.backend_ids if name != controls.FACTORS]
+
+
+def last_notebooks(parameters):
+    """The notebooks that a study ends in, before the index: what its audio and its listeners allow."""
+    listeners = Study(parameters).has_listeners
+    wanted = {
+        "11_listening_realism": listeners,
+        "12_fit_to_public": parameters.dataset == "recordings",
+        "21_inspect_embeddings": bool(extracted(parameters)),
+        "31_item_retrieval": bool(extracted(parameters)),
+        "60_baselines": listeners,
+        "70_rq1_viability": listeners and bool(parameters.backend_ids),
+    }
+    return [name for name, holds in wanted.items() if holds]
+
+
 def check_backends(parameters):
     """Refuse a study with a backend that does not exist, before anything starts."""
-    unknown = [name for name in parameters.backend_ids if name not in backends.names(twins=False)]
+    known = [*backends.names(twins=False), controls.FACTORS]
+    unknown = [name for name in parameters.backend_ids if name not in known and not is_ready_made(name)]
     if unknown:
         raise ValueError(
-            f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(backends.names(twins=False))}."
+            f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(known)}, and onion_<feature> for "
+            "the files of Music4All-Onion."
         )
 
 
 def forget_missing_audio(study):
     """Let data be prepared again where a clip that its tracks name is gone (its cache was deleted, say)."""
     tracks = study.path("data", "tracks.parquet")
-    if tracks.is_file() and not all(resolve(path).is_file() for path in read_parquet(tracks)["path"]):
+    if tracks.is_file() and not all(resolve(path).is_file() for path in read_parquet(tracks)["path"] if path):
         study.path("done", "10_prepare_data.done.json").unlink(missing_ok=True)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib import preparation
 from lib.provenance import write_json
 from lib.study import Study
 from lib.tables import sweep
@@ -34,7 +35,8 @@ def main():
         overrides = stages.parse_overrides(options.set)
         study = Study(stages.parameters_of(options.study, overrides))
         stages.check_backends(study.parameters)
-    except ValueError as error:
+        preparation.check_sources(study)
+    except (ValueError, FileNotFoundError) as error:
         print(f"make workbook: {error}", file=sys.stderr)
         return 2
     command = snakemake(study, options, overrides)

@@ -1,13 +1,22 @@
 """Sources of tracks and listening: one module a source, all with the same verbs.
 
 ``describe()``, ``licence()`` and ``cite()`` give text; ``validate(folder)`` gives a list of problems as sentences;
-``tracks(folder, ...)`` gives the frame of tracks and ``events(...)`` the listening log, or None where a source has no
-listeners.
+``tracks(...)`` gives the frame of tracks, or None where they are those of the log; ``events(...)`` gives the listening
+log as an iterator of batches (`lib.logs.batches`), or None where a source has no listeners. What these two take is
+filled in by name from a study (`lib.preparation`).
 """
 
 import importlib
 
-DATASETS = {"scores": "lib.datasets.scores"}
+DATASETS = {
+    "scores": "lib.datasets.scores",
+    "recordings": "lib.datasets.recordings",
+    "music4all_onion": "lib.datasets.music4all_onion",
+    "latent": "lib.datasets.latent",
+    "yambda": "lib.datasets.yambda",
+    "lastfm_1k": "lib.datasets.lastfm_1k",
+}
+GENERATED = ("scores", "latent")  # need no folder of one's own
 
 
 def source(name):

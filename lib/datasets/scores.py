@@ -60,17 +60,17 @@ def cite():
     )
 
 
-def events(folder=None):
+def events():
     """None: nobody has listened to these clips (``lib.listening`` makes mock listeners)."""
     return None
 
 
-def tracks(folder, *, n_tracks, clip_seconds, seed, soundfont=None, workers=None, progress=None):
+def tracks(cache, *, n_tracks, clip_seconds, seed, soundfont=None, workers=None, progress=None):
     """Choose scores, arrange them, render what is not there yet, and describe it.
 
     Parameters
     ----------
-    folder : str or Path
+    cache : str or Path
         Keeps ``audio/<track_id>.flac``, ``notes/<score_id>.json`` and ``checksums/``; may hold several sets.
     n_tracks : int
         Two for each score, at least 2. A larger set contains the smaller one of the same seed and clip length.
@@ -103,7 +103,7 @@ def tracks(folder, *, n_tracks, clip_seconds, seed, soundfont=None, workers=None
     >>> frame["score_id"].nunique()  # doctest: +SKIP
     2
     """
-    folder = Path(folder)
+    folder = Path(cache)
     if n_tracks < 2 or clip_seconds <= 0:
         raise ValueError(f"Expected n_tracks >= 2 and clip_seconds > 0, found {n_tracks} and {clip_seconds}.")
     progress = progress or (lambda items, **_: items)

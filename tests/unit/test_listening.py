@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.listening import HOURS, WEEKDAYS, ListeningError, mock_durations, simulate, true_factors
+from lib.habits import HOURS, WEEKDAYS
+from lib.listening import ListeningError, mock_durations, simulate, true_factors
 from lib.splits import interactions, leakage, split
 from lib.tables import check
 from lib.taste import FACTORS, choose, make_world
@@ -80,9 +81,9 @@ def test_latent_columns_are_taken_in_the_order_of_their_numbers():
 @pytest.mark.parametrize(
     ("change", "weights", "message"),
     [
-        (lambda tracks: tracks, {"tempi": 1}, "found 'tempi'"),
+        (lambda tracks: tracks, {"tempi": 1}, "found none for 'tempi'"),
         (lambda tracks: tracks, {"tempo": -1}, "0 or more"),
-        (lambda tracks: tracks.drop(columns=["mode", "parts"]), None, "found no mode, no parts"),
+        (lambda tracks: tracks[["track_id", "artist"]], None, "no label that taste could follow"),
         (lambda tracks: tracks.assign(tempo=0.0), None, "a tempo for every track, found none or no number for 300"),
         (lambda tracks: tracks.assign(mode=None), None, "a mode for every track"),
     ],
@@ -92,8 +93,18 @@ def test_labels_and_weights_that_are_none(change, weights, message):
         true_factors(change(labelled(300)), weights)
 
 
-def test_a_factor_of_weight_0_may_be_absent():
-    assert len(true_factors(labelled(20).drop(columns="mode"), {"mode": 0})) == 20
+def test_a_factor_that_is_not_there_counts_for_nothing():
+    tracks = labelled(20)
+    without = true_factors(tracks.drop(columns="mode"))
+    assert np.array_equal(without, true_factors(tracks, {"mode": 0}))
+    assert not np.array_equal(without, true_factors(tracks)[:, : without.shape[1]])
+
+
+def test_taste_can_follow_any_label_of_ones_own():
+    tracks = pd.DataFrame({"track_id": list("abc"), "composer": ["x", "y", "x"]})
+    factors = true_factors(tracks, {"composer": 1})
+    assert np.allclose(factors[0], factors[2])
+    assert not np.allclose(factors[0], factors[1])
 
 
 # what must hold
@@ -173,7 +184,7 @@ def test_demo_and_toy_leave_enough_to_validate_and_test(n_tracks, options, minim
         ({"cold_share": 1.0}, r"cold_share in \[0, 1\), found 1.0"),
         ({"n_users": 0}, "n_users 1 or more, found 0"),
         ({"tracks_per_user": 0}, "tracks_per_user above 0"),
-        ({"factor_weights": {"tempi": 1}}, "found 'tempi'"),
+        ({"factor_weights": {"tempi": 1}}, "found none for 'tempi'"),
     ],
 )
 def test_values_out_of_range(options, message):

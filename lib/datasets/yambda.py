@@ -1,0 +1,90 @@
+"""The data set ``yambda``: listens of the Yandex Music service, as published on the Hugging Face hub.
+
+Flat files of listens: uid, item_id, timestamp (whole seconds from an undisclosed origin, in steps of 5), is_organic,
+played_ratio_pct and track_length_seconds. The origin here is `ORIGIN`, chosen so that dates are dates: differences and
+order are real, calendar dates are not. How a listen ended follows from the share that was played.
+"""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lib import logs
+
+LOG = "listens.parquet"
+ORIGIN = 1_514_764_800  # 1 January 2018, UTC, in seconds since 1970
+WHERE = "https://huggingface.co/datasets/yandex/yambda (flat/50m/listens.parquet, or a larger one)"
+COLUMNS = {"user_id": "uid", "track_id": "item_id"}
+
+
+def describe():
+    """What the data set is, in a sentence or two."""
+    return (
+        "Yambda: up to 4.6 billion listens of a million users of Yandex Music to 9.4 million tracks, with played "
+        "shares and ready-made audio embeddings. Real listening, no audio, anonymous ids."
+    )
+
+
+def licence():
+    """Under which terms it stands."""
+    return "Apache-2.0."
+
+
+def cite():
+    """What to cite."""
+    return "A. Ploshkin et al., Yambda-5B: A Large-Scale Multi-modal Dataset for Ranking and Retrieval, RecSys 2025."
+
+
+def validate(folder):
+    """Say whether the listens are there; a sentence for what is not."""
+    path = Path(folder) / LOG
+    return [] if path.is_file() else [f"Expected {LOG} in {folder}, found no such file: get it from {WHERE}."]
+
+
+def tracks():
+    """None: the tracks are those of the log."""
+    return None
+
+
+def events(folder, log_file):
+    """Stream the listens.
+
+    Parameters
+    ----------
+    folder : str or Path
+    log_file : str
+        Its name; empty for ``listens.parquet``.
+
+    Returns
+    -------
+    iterator of pyarrow.Table
+        See `lib.logs.batches`; event is skip (played < min(50 %, 240 s)), complete (>= 90 %) or play.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it is not there; the sentence says where to get it.
+    """
+    path = Path(folder) / (log_file or LOG)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {path.name} in {folder}, found no such file: get it from {WHERE}.")
+    derive = {"timestamp": _time, "played_seconds": _played, "event": _outcome}
+    return logs.batches(path, columns=COLUMNS, derive=derive)
+
+
+def _time(batch):
+    seconds = pc.add(batch["timestamp"].cast(pa.int64()), ORIGIN)
+    return pc.multiply(seconds, 10**6).cast(logs.TIME)
+
+
+def _played(batch):
+    share = pc.divide(batch["played_ratio_pct"].cast(pa.float64()), 100.0)
+    return pc.multiply(share, batch["track_length_seconds"].cast(pa.float64()))
+
+
+def _outcome(batch):
+    share = batch["played_ratio_pct"].cast(pa.float64())
+    enough = pc.min_element_wise(pc.multiply(batch["track_length_seconds"].cast(pa.float64()), 0.5), 240.0)
+    ended = pc.if_else(pc.greater_equal(share, 90.0), "complete", "play")
+    return pc.if_else(pc.less(_played(batch), enough), "skip", ended)

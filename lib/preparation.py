@@ -1,0 +1,198 @@
+"""From a study's parameters to its tables: tracks from one source, listening from the same, another, or a mock one."""
+
+import inspect
+
+import numpy as np
+import pandas as pd
+
+from lib import bulk, calibration, datasets, listening, realism, results, splits
+from lib.habits import EVEN, PUBLISHED
+from lib.study import MOCK, resolve
+from lib.tables import check
+
+
+class PreparationError(ValueError):
+    """A study's sources do not go together; the sentence says which and why."""
+
+
+def check_sources(study):
+    """Refuse sources that do not exist or are not there, before anything starts.
+
+    Parameters
+    ----------
+    study : Study
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        One sentence: an unknown source, a folder that is not there, a log that cannot be read.
+    """
+    p = study.parameters
+    datasets.source(p.dataset)
+    if p.dataset not in datasets.GENERATED:
+        folder = resolve(p.dataset_folder)
+        if not p.dataset_folder or not folder.is_dir():
+            raise PreparationError(
+                f"Expected the folder of data set {p.dataset} as dataset_folder, found {p.dataset_folder or 'none'!r}: "
+                f"{' '.join(_how_to_get(p.dataset, folder))}"
+            )
+    if p.listening_source == MOCK or not study.has_listeners:
+        return
+    found = _call(datasets.source(p.listening_source).events, study, _listening_folder(study), None)
+    if found is None or next(iter(found), None) is None:
+        raise PreparationError(
+            f"Expected a log of listening from {p.listening_source}, found none: set log_file to its name in "
+            f"{p.listening_folder or p.dataset_folder!r}, or listening_source to mock or none."
+        )
+
+
+def _how_to_get(name, folder):
+    return datasets.source(name).validate(folder)[:3] or ["name a folder that exists."]
+
+
+def tracks(study, progress=None):
+    """The tracks of a study as its data set gives them.
+
+    Returns
+    -------
+    DataFrame or None
+        As ``data/tracks.parquet`` (docs: contracts); None where they are those of the log. What was left out and why
+        stands in ``attrs["left_out"]``.
+    """
+    p = study.parameters
+    found = _call(datasets.source(p.dataset).tracks, study, p.dataset_folder, progress)
+    if found is None:
+        return None
+    found["path"] = [study.relative(path) if path else "" for path in found["path"]]
+    if p.dataset == "scores":  # clips are excerpts: a listen can last as long as the piece
+        found["full_duration"] = listening.mock_durations(found, study.rng("durations"))
+    return check(found, "tracks")
+
+
+def prepare(study, found, progress=None):
+    """Let the listening of a study pass once and divide it.
+
+    Parameters
+    ----------
+    study : Study
+    found : DataFrame or None
+        What `tracks` gave.
+    progress : callable, optional
+
+    Returns
+    -------
+    lib.bulk.Prepared or None
+        Its files lie in ``data/new`` until `lib.results.save_data` moves them; None for a study without listeners.
+    """
+    p = study.parameters
+    if not study.has_listeners:
+        return None
+    return bulk.prepare(
+        _mock(study, found, progress) if p.listening_source == MOCK else _real(study, found, progress),
+        study.path("data", "new"),
+        test_date=p.test_date or None,
+        preset=p.split_preset,
+        val_users=p.val_users,
+        positives=p.positives,
+        known_tracks=None if found is None else found["track_id"],
+        progress=progress,
+    )
+
+
+def heard_tracks(study):
+    """A frame of the tracks of a prepared log, of which nothing is known but that they were heard."""
+    heard = pd.read_parquet(study.path("data", "new", "interactions.parquet"), columns=["track_id"])
+    known = pd.DataFrame({"track_id": np.sort(heard["track_id"].unique()), "path": "", "duration": np.nan, "artist": "", "title": ""})
+    return check(known, "tracks")
+
+
+def save(study, found, prepared):
+    """Write the study's tables; where they differ from what was there, results of the old ones go.
+
+    Parameters
+    ----------
+    study : Study
+    found : DataFrame
+        Tracks.
+    prepared : lib.bulk.Prepared or None
+
+    Raises
+    ------
+    lib.splits.SplitError
+        Below `min_val_users` validation listeners; nothing is written then.
+    """
+    tables = {"tracks": found}
+    if prepared:
+        splits.require_validation_users(prepared.parts, study.parameters.min_val_users)
+        new = study.path("data", "new")
+        tables |= {"events": new / "events.parquet", "interactions": new / "interactions.parquet"}
+        tables |= prepared.parts._asdict()
+    results.save_data(study, tables)
+
+
+def habits(study):
+    """Habits of a study's mock listeners: even, published, or fitted to a public log."""
+    kind = study.parameters.listening_habits
+    if kind == "even":
+        return EVEN
+    if kind == "published":
+        return PUBLISHED
+    return calibration.calibrate(public_profile(study))
+
+
+def public_profile(study):
+    """Figures of a month of public listening: of `public_log` where it is named, else the published ones."""
+    p = study.parameters
+    if not p.public_log:
+        return realism.public_profile()
+    from lib import logs
+
+    parts = splits.split(logs.read_log(resolve(p.public_log)), test_date=p.test_date or None, preset=p.split_preset)
+    return realism.profile(realism.month_of(parts._asdict()))
+
+
+def _mock(study, found, progress):
+    p = study.parameters
+    if found is None:
+        raise PreparationError(
+            f"Expected tracks for mock listeners, found a data set ({p.dataset}) whose tracks are those of its log: "
+            "set listening_source to it."
+        )
+    return listening.blocks(
+        found,
+        n_users=p.n_users,
+        tracks_per_user=p.tracks_per_user,
+        content_strength=p.content_strength,
+        factor_weights=p.factor_weights or None,
+        cold_share=p.cold_share,
+        test_date=splits.date_of(p.test_date, p.split_preset),
+        rng=study.rng("listening"),
+        habits=habits(study),
+        progress=progress,
+    )
+
+
+def _real(study, found, progress):
+    p = study.parameters
+    module = datasets.source(p.listening_source)
+    batches = _call(module.events, study, _listening_folder(study), progress)
+    return module.touched(batches, found) if hasattr(module, "touched") and found is not None else batches
+
+
+def _listening_folder(study):
+    p = study.parameters
+    return p.listening_folder or p.dataset_folder
+
+
+def _call(verb, study, folder, progress):
+    """Call a data set's verb with what it asks for by name."""
+    p = study.parameters
+    offered = p.model_dump() | {
+        "folder": resolve(folder),
+        "cache": study.cache(p.dataset),
+        "labels_table": resolve(p.labels_table) if p.labels_table else None,
+        "soundfont": resolve(p.soundfont) if p.soundfont else None,
+        "progress": progress,
+    }
+    asked = inspect.signature(verb).parameters
+    return verb(**{name: value for name, value in offered.items() if name in asked})

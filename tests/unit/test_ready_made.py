@@ -1,0 +1,107 @@
+"""Vectors that others have made are read as published, checked by their ids, and given away again."""
+
+import bz2
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lib import ready_made
+from lib.ready_made import ReadyMadeError
+from lib.study import Study, load_parameters
+from lib.vectors import Vectors, VectorStore
+
+TEXT = "id\tf0\tf1\tf2\n" + "b\t1\t2.5\t-3e-2\n" + "a\t0\t0\t1\n"
+EXPECTED = Vectors.of(["a", "b"], [[0, 0, 1], [1, 2.5, -0.03]])
+
+
+def same(found, expected=EXPECTED):
+    return found.ids.tolist() == expected.ids.tolist() and np.allclose(found.values, expected.values)
+
+
+@pytest.mark.parametrize("name", ["id_musicnn.tsv.bz2", "id_musicnn.tsv", "id_musicnn.csv"])
+def test_a_feature_file_is_a_backend(tmp_path, name):
+    text = TEXT.replace("\t", ",") if name.endswith("csv") else TEXT
+    (tmp_path / name).write_bytes(bz2.compress(text.encode()) if name.endswith("bz2") else text.encode())
+    assert same(ready_made.read_features(ready_made.onion_file(tmp_path, "onion_musicnn")))
+
+
+def test_a_missing_file_says_what_it_is_called(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"id_maest.tsv.bz2 .* Zenodo record 15394646"):
+        ready_made.onion_file(tmp_path, "onion_maest")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id\ttags\na\t{'pop': 100}\n", r"numbers in every column of f.tsv but id, found others in tags"),
+        ("id\tf0\na\t1\na\t2\n", r"each id once in f.tsv, found 'a' more than once"),
+        ("id\tf0\tf1\na\t1\t\nb\t1\t2\n", r"for 1 of 2 ids, the first being 'a'"),
+        ("track\tf0\na\t1\n", r"columns id and numbers in f.tsv, found track, f0"),
+        ("id\tf0\tf1\na\t1\n", r"cut or damaged .*Expected 3 columns, got 2"),
+    ],
+)
+def test_files_that_hold_no_vectors_are_a_sentence(tmp_path, text, message):
+    (tmp_path / "f.tsv").write_text(text)
+    with pytest.raises(ReadyMadeError, match=message):
+        ready_made.read_features(tmp_path / "f.tsv")
+
+
+def test_a_file_cut_in_the_middle_is_a_sentence(tmp_path):
+    rows = "".join(f"{n}\t{value}\n" for n, value in enumerate(np.random.default_rng(0).random(9000)))
+    whole = bz2.compress(("id\tf0\n" + rows).encode())
+    (tmp_path / "f.tsv.bz2").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ReadyMadeError, match="cut or damaged"):
+        ready_made.read_features(tmp_path / "f.tsv.bz2")
+
+
+@pytest.mark.parametrize("listed", ["b\na\n", ",trackid\n0,b\n1,a\n"], ids=["a line each", "trackid_sorted.csv"])
+def test_arrays_take_their_ids_from_a_list(tmp_path, listed):
+    np.save(tmp_path / "x.npy", EXPECTED.values[::-1].astype(np.float64))
+    (tmp_path / "ids.csv").write_text(listed)
+    assert same(ready_made.read_vectors(tmp_path / "x.npy", tmp_path / "ids.csv"))
+    with pytest.raises(ReadyMadeError, match="list of ids beside x.npy"):
+        ready_made.read_vectors(tmp_path / "x.npy")
+    (tmp_path / "ids.csv").write_text("a\n")
+    with pytest.raises(ReadyMadeError, match=r"each of the 1 ids of ids.csv, found an array of shape \(2, 3\)"):
+        ready_made.read_vectors(tmp_path / "x.npy", tmp_path / "ids.csv")
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    (tmp_path / "ids.csv").write_text("a\n")
+    with pytest.raises(ReadyMadeError, match=r"array of numbers in x.npy, found other content"):
+        ready_made.read_vectors(tmp_path / "x.npy", tmp_path / "ids.csv")
+
+
+def test_parquet_with_lists_or_columns(tmp_path):
+    lists = pd.DataFrame({"item_id": ["b", "a"], "embed": [[9.0] * 3] * 2})
+    lists.assign(normalized_embed=list(EXPECTED.values[::-1])).to_parquet(tmp_path / "yambda.parquet")
+    assert same(ready_made.read_vectors(tmp_path / "yambda.parquet"))
+    wide = pd.DataFrame(EXPECTED.values, columns=["x", "y", "z"]).assign(track_id=EXPECTED.ids)
+    wide.to_parquet(tmp_path / "wide.parquet")
+    assert same(ready_made.read_vectors(tmp_path / "wide.parquet"))
+    pd.DataFrame({"name": ["a"]}).to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ReadyMadeError, match=r"Expected ids .* found name"):
+        ready_made.read_vectors(tmp_path / "none.parquet")
+
+
+def test_import_keeps_the_studys_tracks_and_names_those_without(tmp_path):
+    (tmp_path / "id_musicnn.tsv").write_text(TEXT)
+    overrides = {"runs_dir": str(tmp_path), "dataset": "music4all_onion", "dataset_folder": str(tmp_path)}
+    study = Study(load_parameters("toy", overrides))
+    store = VectorStore(study.path("vectors.lance"))
+    tracks = pd.DataFrame({"track_id": ["b", "c"], "path": ""})
+    missing = ready_made.import_onion(study, "onion_musicnn", store, tracks)
+    assert missing["track_id"].tolist() == ["c"]
+    assert same(store.read("onion_musicnn"), EXPECTED.select(["b"]))
+    assert store.metadata("onion_musicnn")["checkpoint"] == "id_musicnn.tsv"
+    with pytest.raises(ReadyMadeError, match=r"found none \(its first id is 'a'\)"):
+        ready_made.import_onion(study, "onion_musicnn", store, tracks.assign(track_id=["x", "y"]))
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.npy"])
+def test_what_is_exported_reads_back(tmp_path, name):
+    ready_made.export_vectors(EXPECTED, tmp_path / name)
+    ids = tmp_path / "v.ids.txt" if name.endswith("npy") else None
+    assert same(ready_made.read_vectors(tmp_path / name, ids))
