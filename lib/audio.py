@@ -1,14 +1,15 @@
 """Audio files: decode, mix down to mono, resample, cut.
 
-Public: `load`, `audio_hash`, `AudioError`.
+libsndfile decodes what it knows, FFmpeg (through PyAV) the rest: m4a, aac, wma, opus in mp4 and so on.
 """
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import numpy as np
 
-_KNOWN = "WAV, FLAC, OGG, AIFF or MP3"
+_KNOWN = "WAV, FLAC, OGG, AIFF, MP3, M4A or another format that FFmpeg reads"
 
 
 class AudioError(ValueError):
@@ -18,13 +19,13 @@ class AudioError(ValueError):
 def load(path, sample_rate, *, start=0.0, seconds=None):
     """Decode a file to mono samples at one rate.
 
-    libsndfile decodes, channels are averaged in float32, and soxr resamples at its `HQ` setting. The level is left as
-    it is: some networks hear it.
+    Channels are averaged in float32, and soxr resamples at its `HQ` setting. The level is left as it is: some networks
+    hear it.
 
     Parameters
     ----------
     path : path-like
-        A file that libsndfile reads (WAV, FLAC, OGG, AIFF, MP3), any number of channels, any rate.
+        A file that libsndfile or FFmpeg reads, any number of channels, any rate.
     sample_rate : int
         Rate of what is returned, in Hz.
     start : float
@@ -50,6 +51,36 @@ def load(path, sample_rate, *, start=0.0, seconds=None):
     """
     import soxr
 
+    mono, rate = read(path, start=start, seconds=seconds)
+    n_samples = len(mono)
+    if rate != sample_rate:
+        mono = soxr.resample(mono, rate, sample_rate, "HQ")
+    if not len(mono):
+        raise AudioError(
+            f"Expected audio in {path}, but its {n_samples} samples at {rate} Hz leave no samples at "
+            f"{sample_rate} Hz; replace the file or leave the track out."
+        )
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def read(path, *, start=0.0, seconds=None):
+    """Decode a file to mono samples at its own rate.
+
+    Parameters
+    ----------
+    path, start, seconds
+        As for `load`.
+
+    Returns
+    -------
+    (numpy.ndarray, int)
+        float32, shape (samples,), and their rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        As for `load`.
+    """
     path = _existing(path)
     samples, rate = _decode(path, start, seconds)
     if not len(samples):
@@ -66,14 +97,26 @@ def load(path, sample_rate, *, start=0.0, seconds=None):
             f"Expected finite samples in {path}, but {bad} of {len(mono)} are NaN or infinite; export the file again "
             "or leave the track out."
         )
-    if rate != sample_rate:
-        mono = soxr.resample(mono, rate, sample_rate, "HQ")
-    if not len(mono):
-        raise AudioError(
-            f"Expected audio in {path}, but its {len(samples)} samples at {rate} Hz leave no samples at "
-            f"{sample_rate} Hz; replace the file or leave the track out."
-        )
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    return mono, rate
+
+
+def duration(path):
+    """Length of a file in seconds, from its header.
+
+    Raises
+    ------
+    AudioError
+        If it is missing, empty or not audio.
+    """
+    import soundfile
+
+    path = _existing(path)
+    try:
+        found = soundfile.info(path)
+        return found.frames / found.samplerate
+    except soundfile.LibsndfileError:
+        with _opened(path) as container:
+            return container.duration / 1e6
 
 
 def audio_hash(path):
@@ -129,8 +172,54 @@ def _decode(path, start, seconds):
                 file.seek(min(first, file.frames))
             wanted = -1 if seconds is None else round(seconds * file.samplerate)
             return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise AudioError(
-            f"Expected audio ({_KNOWN}) in {path}, but its content is none of these or is damaged; "
-            "check that the file is what its name says, convert it, or leave the track out."
-        ) from error
+    except soundfile.LibsndfileError:
+        return _decode_with_ffmpeg(path, start, seconds)
+
+
+def _decode_with_ffmpeg(path, start, seconds):
+    """As `_decode`, for what libsndfile does not know; only the span is decoded."""
+    import av
+
+    with _opened(path) as container:
+        stream = container.streams.audio[0]
+        rate = stream.rate
+        first, last = round(start * rate), None if seconds is None else round((start + seconds) * rate)
+        if first:
+            container.seek(int(start / stream.time_base), stream=stream)
+        planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
+        parts, at = [], None
+        try:
+            for frame in container.decode(stream):
+                at = round(float(frame.pts * frame.time_base) * rate) if at is None else at
+                for plain in planar.resample(frame):
+                    samples = plain.to_ndarray().T
+                    low, high = max(first - at, 0), len(samples) if last is None else max(last - at, 0)
+                    parts.append(samples[low:high])
+                    at += len(samples)
+                if last is not None and at >= last:
+                    break
+        except av.FFmpegError as error:
+            raise AudioError(_refusal(path)) from error
+        return np.concatenate(parts) if parts else np.empty((0, 1), np.float32), rate
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """An FFmpeg container that holds audio."""
+    import av
+
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, ValueError) as error:
+        raise AudioError(_refusal(path)) from error
+    with container:
+        if not container.streams.audio or container.duration is None:
+            raise AudioError(_refusal(path))
+        yield container
+
+
+def _refusal(path):
+    return (
+        f"Expected audio ({_KNOWN}) in {path}, but its content is none of these or is damaged; "
+        "check that the file is what its name says, convert it, or leave the track out."
+    )

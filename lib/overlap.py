@@ -167,16 +167,18 @@ def groups(tracks):
     return known
 
 
-def nearest_public(own, public, public_groups, rng):
+def nearest_public(own, public, own_groups, public_groups, rng):
     """Cosine of each own track to its nearest public track, and what public tracks have among themselves.
 
-    Vectors are standardised on the public ones. A public track's neighbours leave out its own group, because no own
-    track has its score or artist among the public ones.
+    Vectors are standardised on the public ones. On both sides a track's neighbours leave out its own group: an artist
+    whom only the public side has twice would make that side look denser. As in KNN, a cosine knows directions: how far
+    out a track lies is for `told_apart` to see.
 
     Parameters
     ----------
     own, public : Vectors
-    public_groups : sequence of str, length of `public`
+    own_groups, public_groups : sequence of str
+        As from `groups`, in the order of the vectors.
     rng : numpy Generator
         Draws `DRAWN` public tracks where there are more.
 
@@ -197,14 +199,14 @@ def nearest_public(own, public, public_groups, rng):
         )
     scaler = scaling.fit(public.values, "standardise")
     mine, theirs = (_unit(scaler.transform(vectors.values)) for vectors in (own, public))
-    codes = pd.factorize(np.asarray(public_groups))[0]
+    codes, names = pd.factorize(np.asarray(public_groups))
     if codes.max() == 0:
         raise OverlapError(
             "Expected public tracks of several artists or scores, found one: compare with another study."
         )
     asked = np.sort(rng.choice(len(theirs), min(DRAWN, len(theirs)), replace=False))
     among = np.sort(_nearest(theirs[asked], theirs, codes[asked], codes)[1])
-    row, cosine = _nearest(mine, theirs, np.full(len(mine), -1), codes)
+    row, cosine = _nearest(mine, theirs, pd.Index(names).get_indexer(np.asarray(own_groups)), codes)
     frame = pd.DataFrame({"track_id": own.ids, "nearest": public.ids[row], "cosine": cosine})
     return frame.assign(quantile=np.searchsorted(among, cosine, side="left") / len(among)), among
 

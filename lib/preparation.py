@@ -102,7 +102,8 @@ def prepare(study, found, progress=None):
 def heard_tracks(study):
     """A frame of the tracks of a prepared log, of which nothing is known but that they were heard."""
     heard = pd.read_parquet(study.path("data", "new", "interactions.parquet"), columns=["track_id"])
-    known = pd.DataFrame({"track_id": np.sort(heard["track_id"].unique()), "path": "", "duration": np.nan, "artist": "", "title": ""})
+    ids = np.sort(heard["track_id"].unique())
+    known = pd.DataFrame({"track_id": ids, "path": "", "duration": np.nan, "artist": "", "title": ""})
     return check(known, "tracks")
 
 

@@ -349,7 +349,7 @@ def compare(one, real, who="these listeners"):
 
 
 def cautions(one, real):
-    """Sentences on what makes a comparison of two profiles weak: unlike periods, few listeners.
+    """Sentences on what makes a comparison of two profiles weak: periods, sizes, first plays only, few listeners.
 
     Returns
     -------
@@ -367,6 +367,8 @@ def cautions(one, real):
             f"A heard track has {a:.1f} listeners here and {b:.1f} there: plays a track and their concentration follow "
             "from how many listeners share how many tracks, which a study chooses, as much as from habits."
         )
+    if 0 in (one.repeat_share, real.repeat_share):
+        said.append("One side knows first plays only: plays a pair or track and repeats do not compare.")
     fewest = min(one.listeners, real.listeners)
     if fewest < 100:
         said.append(f"One side has {fewest} listeners: only large differences show, and alike means little.")

@@ -64,7 +64,7 @@ def nearness(nearest, among, text_width):
         ignore_index=True,
     )
     sns.ecdfplot(data, x="cosine", hue="side", palette=COLOURS, stat="percent", ax=axes)
-    axes.axvline(np.quantile(among, 0.05), color=figures.GREY, lw=0.8, ls=":")
+    axes.axvline(np.quantile(among, 0.05), ymax=0.78, color=figures.GREY, lw=0.8, ls=":")
     axes.set(xlabel="cosine", ylabel="tracks, % up to x")
     sns.move_legend(axes, "upper left", title=None)
     return figure, data

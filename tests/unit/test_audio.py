@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from lib import audio
 from lib.audio import AudioError, audio_hash, load
 
 
@@ -75,7 +76,7 @@ def test_zero_length_file(tmp_path):
 def test_text_named_mp3(tmp_path):
     path = tmp_path / "notes.mp3"
     path.write_text("This is not music.\n" * 100)
-    with pytest.raises(AudioError, match=r"Expected audio \(WAV, FLAC, OGG, AIFF or MP3\) in .*notes\.mp3"):
+    with pytest.raises(AudioError, match=r"Expected audio \(WAV, .*FFmpeg reads\) in .*notes\.mp3"):
         load(path, 16000)
 
 
@@ -113,3 +114,57 @@ def test_mp3_decodes(write, tmp_path):
     found = load(path, 16000)
     assert abs(len(found) - 16000) < 2500  # the coder pads
     assert 0.3 < np.abs(found).max() < 0.7
+
+
+# what libsndfile does not know
+
+
+@pytest.fixture(scope="module")
+def m4a(tmp_path_factory):
+    """Twelve seconds of AAC in MP4, stereo, 32 kHz: 440 Hz for six seconds, then 880 Hz."""
+    import av
+
+    path, rate = tmp_path_factory.mktemp("aac") / "tones.m4a", 32000
+    pitch = np.where(np.arange(12 * rate) < 6 * rate, 440.0, 880.0)
+    wave = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=rate, layout="stereo")
+        for start in range(0, len(wave), 1024):
+            frame = av.AudioFrame.from_ndarray(np.stack([wave[start : start + 1024]] * 2), "fltp", "stereo")
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def pitch_of(samples, rate):
+    return np.argmax(np.abs(np.fft.rfft(samples * np.hanning(len(samples))))) * rate / len(samples)
+
+
+def test_ffmpeg_decodes_what_libsndfile_does_not_know(m4a):
+    samples = load(m4a, 16000)
+    assert len(samples) == pytest.approx(12 * 16000, abs=2048)
+    assert pitch_of(samples[16000:64000], 16000) == pytest.approx(440, abs=1)
+    assert np.sqrt(np.mean(samples[16000:64000] ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.02)
+
+
+def test_ffmpeg_decodes_a_span_alone(m4a):
+    samples = load(m4a, 16000, start=7.0, seconds=2.0)
+    assert len(samples) == pytest.approx(32000, abs=2)
+    assert pitch_of(samples, 16000) == pytest.approx(880, abs=1)
+    whole = load(m4a, 16000)[7 * 16000 : 9 * 16000]
+    assert np.corrcoef(whole[:32000], samples[:32000])[0, 1] > 0.999
+
+
+def test_durations_come_from_headers(m4a, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(12345), 8000)
+    assert audio.duration(tmp_path / "a.wav") == pytest.approx(12345 / 8000)
+    assert audio.duration(m4a) == pytest.approx(12, abs=0.1)
+    (tmp_path / "text.m4a").write_text("no music")
+    with pytest.raises(AudioError, match="none of these or is damaged"):
+        audio.duration(tmp_path / "text.m4a")
+
+
+def test_a_span_after_the_end_is_a_sentence(m4a):
+    with pytest.raises(AudioError, match="holds no samples from 60 s on"):
+        load(m4a, 16000, start=60.0)

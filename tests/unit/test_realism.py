@@ -251,6 +251,9 @@ def test_what_weakens_a_comparison_is_said(pairs):
     said = realism.cautions(week, public)
     assert said[0].startswith("The periods differ, 7 days against 28")
     assert said[-1].startswith(f"One side has {week.listeners} listeners")
+    once = realism.cautions(realism.profile(pairs.assign(count=1)), public)
+    assert any(sentence.startswith("One side knows first plays only") for sentence in once)
+    assert not any(sentence.startswith("One side knows") for sentence in said)
 
 
 # the published month
@@ -343,8 +346,9 @@ def test_groups_are_scores_then_artists_then_tracks():
 
 def test_nearest_public_tracks_are_those_of_a_loop(rng):
     own, public = space(rng, 9, 0, "o"), space(rng, 60, 0)
-    artist = np.repeat(np.arange(20), 3)
-    frame, among = overlap.nearest_public(own, public, artist, rng)
+    artist = np.repeat([f"a{n:02d}" for n in range(20)], 3)
+    mine_by = np.array(["a00", "a07"] + ["unknown to the public"] * 7)
+    frame, among = overlap.nearest_public(own, public, mine_by, artist, rng)
     scaled = (public.values - public.values.mean(0)) / public.values.std(0)
     mine = (own.values - public.values.mean(0)) / public.values.std(0)
 
@@ -352,7 +356,7 @@ def test_nearest_public_tracks_are_those_of_a_loop(rng):
         return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
     for row in range(9):
-        values = [cosine(mine[row], track) for track in scaled]
+        values = [-2 if artist[i] == mine_by[row] else cosine(mine[row], scaled[i]) for i in range(60)]
         assert frame["nearest"][row] == public.ids[int(np.argmax(values))]
         assert frame["cosine"][row] == pytest.approx(max(values), abs=1e-5)
     loop = [max(cosine(scaled[i], scaled[j]) for j in range(60) if artist[i] != artist[j]) for i in range(60)]
@@ -371,7 +375,7 @@ def test_the_same_music_overlaps_and_other_music_does_not():
     assert np.mean([one.auc for one in found]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([one.ci_low <= 0.5 <= one.ci_high for one in found]) >= 0.7
     assert alike.n_groups == 105
-    frame, among = overlap.nearest_public(same, public, artists, rng)
+    frame, among = overlap.nearest_public(same, public, mine, artists, rng)
     assert overlap.covered(frame, among) > 0.85
     distant = Vectors.of(same.ids, np.eye(12)[0] * 9 + np.random.default_rng(5).normal(size=(100, 12)) * 4)
     apart = overlap.told_apart(distant, public, mine, artists, rng)
@@ -379,6 +383,19 @@ def test_the_same_music_overlaps_and_other_music_does_not():
     assert apart.ci_low > 0.9
     assert "are told at once from public ones" in overlap.overlap_words(frame, among, apart)
     assert "cannot be told from" in overlap.overlap_words(frame, among, overlap.TwoSamples(0.52, 0.45, 0.59, 105))
+
+
+def test_music_of_other_directions_is_not_covered(rng):
+    """Public music that varies along three directions, and own music along these or along others."""
+    these, others = rng.normal(size=(2, 3, 12))
+    public = Vectors.of([f"p{n:03d}" for n in range(300)], rng.normal(size=(300, 3)) @ these)
+    names = [f"o{n:03d}" for n in range(50)]
+    shares = []
+    for directions in (these, others):
+        own = Vectors.of(names, rng.normal(size=(50, 3)) @ directions)
+        shares.append(overlap.covered(*overlap.nearest_public(own, public, names, public.ids, rng)))
+    assert shares[0] > 0.85
+    assert shares[1] < 0.2
 
 
 def test_knowing_the_artists_is_no_telling_apart():
@@ -404,9 +421,9 @@ def test_sides_that_cannot_be_compared_are_sentences(rng):
     own, public = space(rng, 20, 0, "o"), space(rng, 40, 0)
     narrow = Vectors.of(own.ids, own.values[:, :5])
     with pytest.raises(overlap.OverlapError, match="found 5 and 12 dimensions: extract both"):
-        overlap.nearest_public(narrow, public, public.ids, rng)
+        overlap.nearest_public(narrow, public, own.ids, public.ids, rng)
     with pytest.raises(overlap.OverlapError, match="several artists or scores, found one"):
-        overlap.nearest_public(own, public, ["bach"] * 40, rng)
+        overlap.nearest_public(own, public, own.ids, ["bach"] * 40, rng)
     with pytest.raises(overlap.OverlapError, match="at least 5 artists or scores on both sides, found 1 and 40"):
         overlap.told_apart(own, public, ["me"] * 20, public.ids, rng)
 
