@@ -121,13 +121,32 @@ def leakage(parts, events, test_date=None, *, preset="tamm2026", positives="all"
     """
     date = splits.date_of(test_date, preset)
     start, end = splits.window(date, preset=preset)
+    outcomes = splits.liked(positives)
+    before, after = pairs(events, outcomes, start, date), pairs(events, outcomes, date, end)
+    return splits.audit(parts, before, after, date, preset)
+
+
+def pairs(events, outcomes, start, end=None):
+    """Pairs of a period under a reading of what counts as listening.
+
+    Parameters
+    ----------
+    events : Path
+        ``events.parquet``.
+    outcomes : sequence of str
+        Outcomes that count.
+    start, end : Timestamp
+        Half-open; no end where None.
+
+    Returns
+    -------
+    DataFrame
+        user_id, track_id, timestamp (first listen of the period), count; by user, time and track.
+    """
+    values = {"outcomes": list(outcomes), "low": start, "high": end or pd.Timestamp.max.tz_localize("UTC")}
     with _database(Path(events).parent) as database:
         database.execute(f"create view listens as select *, 1 as count from read_parquet('{_quoted(events)}')")
-        before, after = (
-            _fetch(database, _PERIOD, {"outcomes": splits.liked(positives), "low": low, "high": high})
-            for low, high in ((start, date), (date, end or pd.Timestamp.max.tz_localize("UTC")))
-        )
-    return splits.audit(parts, before, after, date, preset)
+        return _fetch(database, _PERIOD, values)
 
 
 _EVENTS = """

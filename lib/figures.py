@@ -30,8 +30,9 @@ COLOURS = {
     "muq_mulan": "#d45087",
     "artist": "#000000",
     "genre": "#444444",
+    "factors": "#8c2d04",
 }
-MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8>s", strict=True))
+MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8>s1", strict=True))
 CONTROL_COLOURS = {
     "real": "#0072b2",
     "untrained": "#e69f00",
@@ -184,7 +185,7 @@ def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
     if margin:
         axes.axvspan(reference - margin, reference + margin, color="#e8e8e8", lw=0, label="±δ")
     axes.axvline(reference, color=GREY, lw=0.8)
-    ids = sorted(frame[colour].unique(), key=list(COLOURS).index)
+    ids = in_order(frame[colour].unique())
     labelled = set()
     for row in frame[frame[group].isin(groups)].to_dict("records"):
         backend = row[colour]
@@ -199,6 +200,12 @@ def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
+
+
+def in_order(backends):
+    """Backends in the fixed order of figures, those without a colour of their own last."""
+    known = list(COLOURS)
+    return sorted(backends, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def maps(frame, hue, text_width):

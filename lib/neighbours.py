@@ -28,16 +28,18 @@ def nearest(vectors, query, k, kind="standardise"):
     return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "track_id": vectors.ids[order], "cosine": cosine[order]})
 
 
-def agreement(vectors, tracks, labels, k, kind="standardise"):
+def agreement(vectors, tracks, labels, k, same_recording="score_id", kind="standardise"):
     """How often the k nearest share a label with the query, over all queries.
 
     Parameters
     ----------
     vectors : Vectors
     tracks : DataFrame
-        Indexed by track id, with the columns `labels`; tracks with the same ``score_id`` are no neighbours.
+        Indexed by track id, with the columns `labels`.
     labels : list of str
     k : int
+    same_recording : str
+        Column, where there is one, that names a recording: its tracks are no neighbours of each other.
     kind : str
         Scaling.
 
@@ -49,9 +51,9 @@ def agreement(vectors, tracks, labels, k, kind="standardise"):
     tracks = tracks.loc[vectors.ids]
     cosine = _cosines(vectors, kind)
     allowed = ~np.eye(len(tracks), dtype=bool)
-    if "score_id" in tracks:
-        score = tracks["score_id"].to_numpy()
-        allowed &= score[:, None] != score[None, :]
+    if same_recording in tracks:
+        recording = tracks[same_recording].to_numpy()
+        allowed &= recording[:, None] != recording[None, :]
     order = np.argsort(-np.where(allowed, cosine, -np.inf), axis=1, kind="stable")[:, :k]
     rows = []
     for label in labels:
@@ -60,6 +62,33 @@ def agreement(vectors, tracks, labels, k, kind="standardise"):
         shared = np.take_along_axis(same, order, axis=1).mean()
         rows.append((label, shared, same[allowed].mean()))
     return pd.DataFrame(rows, columns=["label", "shared", "by_chance"])
+
+
+def draw(frame, labels, axes):
+    """Bars of shares by label and backend, with what random vectors would share as dotted lines.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``backend, label, shared, by_chance``.
+    labels : list of str
+        In the order of the bars.
+    axes : Axes
+    """
+    import seaborn as sns
+
+    from lib import figures
+
+    order = figures.in_order(frame["backend"].unique())
+    palette = [figures.COLOURS.get(name, figures.GREY) for name in order]
+    sns.barplot(frame, x="label", y="shared", hue="backend", order=labels, hue_order=order, palette=palette, ax=axes)
+    for place, label in enumerate(labels):
+        level = frame.loc[frame["label"] == label, "by_chance"].iloc[0]
+        named = "by chance" if place == 0 else None
+        axes.plot([place - 0.42, place + 0.42], [level, level], color="black", lw=1, ls=":", label=named)
+    axes.set_xticks(range(len(labels)), [label.replace("_", " ") for label in labels])
+    axes.set(xlabel="", ylabel="share of the nearest", ylim=(0, 1))
+    sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title="")
 
 
 def layout(vectors, seed, kind="standardise"):

@@ -149,7 +149,7 @@ def public_profile(study):
     from lib import logs
 
     parts = splits.split(logs.read_log(resolve(p.public_log)), test_date=p.test_date or None, preset=p.split_preset)
-    return realism.profile(realism.month_of(parts._asdict()))
+    return realism.profile(realism.month_of(parts._asdict()), source=p.public_log)
 
 
 def _mock(study, found, progress):

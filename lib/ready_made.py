@@ -5,11 +5,14 @@ backend ``onion_<feature>``), ``.npy`` beside a list of ids (the papers' ``track
 one list column (Yambda's ``normalized_embed``) or one column a dimension. Pickles are never loaded.
 """
 
+import bz2
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -20,6 +23,9 @@ from lib.vectors import Vectors
 PREFIX = "onion_"
 SUFFIXES = (".tsv.bz2", ".tsv", ".csv")
 ID_NAMES = ("id", "track_id", "trackid", "item_id")
+BLOCK_BYTES = 2**24  # of text parsed at a time
+ROWS = 65_536  # of Parquet read at a time
+SORTED_AT_ONCE = 64  # columns
 
 
 class ReadyMadeError(ValueError):
@@ -69,7 +75,7 @@ def read_features(path, progress=None):
     Returns
     -------
     Vectors
-        float32; memory is that of the result and a block of text.
+        float32; memory is at most one and three quarters of the result and a block of text.
 
     Raises
     ------
@@ -79,32 +85,33 @@ def read_features(path, progress=None):
     """
     path = Path(path)
     try:
-        reader = pa.csv.open_csv(
-            pa.input_stream(path, compression="bz2" if path.suffix == ".bz2" else None),
-            pa.csv.ReadOptions(block_size=2**24),
-            pa.csv.ParseOptions(delimiter=_separator(path), quote_char=False),
-            pa.csv.ConvertOptions(column_types={"id": pa.string()}),
-        )
-        names = reader.schema.names
+        names, first, separator = _head(path)
         if names[0] != "id" or len(names) < 2:
             raise ReadyMadeError(f"Expected the columns id and numbers in {path.name}, found {', '.join(names[:4])}.")
-        wrong = [f.name for f in list(reader.schema)[1:] if not (_is_number(f.type) or pa.types.is_null(f.type))]
+        wrong = [name for name, value in zip(names[1:], first[1:], strict=False) if not _is_numeric(value)]
         if wrong:
             raise ReadyMadeError(
                 f"Expected numbers in every column of {path.name} but id, found others in {', '.join(wrong[:3])}: it "
                 "holds no vectors."
             )
-        ids, parts = [], []
+        reader = pa.csv.open_csv(
+            pa.input_stream(path, compression="bz2" if path.suffix == ".bz2" else None),
+            pa.csv.ReadOptions(block_size=BLOCK_BYTES),
+            pa.csv.ParseOptions(delimiter=separator, quote_char=False if separator == "\t" else '"'),
+            # types are given: a column that begins with whole numbers would else be taken for one of them
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(names[1:], pa.float32()) | {"id": pa.string()}),
+        )
+        found = _Rows(path)
         for batch in progress(reader, label=f"read {path.name}", unit="block") if progress else reader:
-            ids += batch.column(0).to_pylist()
-            columns = [column.cast(pa.float32()).to_numpy(zero_copy_only=False) for column in batch.columns[1:]]
-            parts.append(np.stack(columns, axis=1))
+            columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns[1:]]
+            found.add(batch.column(0).to_pylist(), np.stack(columns, axis=1))
     except (pa.ArrowInvalid, OSError, EOFError, UnicodeDecodeError) as error:
         said = str(error).splitlines()[0][:200].rstrip(".")
         raise ReadyMadeError(
-            f"Expected a whole table of numbers in {path.name}, found it cut or damaged ({said}): fetch it again."
+            f"Expected a whole table of numbers in {path.name}, found it cut, damaged or with other content ({said}): "
+            "fetch it again."
         ) from None
-    return _checked(ids, np.concatenate(parts), path)
+    return found.vectors()
 
 
 def read_vectors(path, ids=None):
@@ -143,7 +150,11 @@ def read_vectors(path, ids=None):
             f"Expected a row of {path.name} for each of the {len(listed)} ids of {Path(ids).name}, found an array of "
             f"shape {values.shape}."
         )
-    return _checked(listed, values.astype(np.float32), path)
+    if values.dtype.kind not in "fiu":
+        raise ReadyMadeError(f"Expected an array of numbers in {path.name}, found one of type {values.dtype}.")
+    found = _Rows(path)
+    found.add(listed, values)
+    return found.vectors()
 
 
 def import_vectors(vectors, name, store, tracks, source):
@@ -219,12 +230,24 @@ def _has(folder, backend):
         return False
 
 
-def _separator(path):
-    import bz2
+def _head(path):
+    """Names of the columns, values of the first row, separator."""
+    with (bz2.open if path.suffix == ".bz2" else open)(path, "rt", encoding="utf-8-sig", newline="") as lines:
+        header, row = lines.readline().rstrip("\r\n"), lines.readline().rstrip("\r\n")
+    separator = max("\t,;", key=header.count)
+    if separator == "\t":
+        return header.split(separator), row.split(separator), separator
+    names, *values = csv.reader([line for line in (header, row) if line], delimiter=separator)
+    return names, values[0] if values else [], separator
 
-    with (bz2.open if path.suffix == ".bz2" else open)(path, "rt", encoding="utf-8") as lines:
-        line = lines.readline()
-    return max("\t,;", key=line.count)
+
+def _is_numeric(text):
+    """Whether text is a number, or empty (a missing one, of which `_Rows` tells the ids)."""
+    try:
+        float(text or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(kind):
@@ -233,45 +256,100 @@ def _is_number(kind):
 
 def _parquet(path):
     try:
-        table = pa.parquet.read_table(path)
+        file = pa.parquet.ParquetFile(path)
+        schema = file.schema_arrow
+        ids = next((name for name in ID_NAMES if name in schema.names), None)
+        lists = [f.name for f in schema if _is_list(f.type) and _is_number(f.type.value_type)]
+        # pandas writes an index that is not a plain count as a column of this name
+        wide = [f.name for f in schema if _is_number(f.type) and f.name != ids and not f.name.startswith("__index_")]
+        if ids is None or not (lists or wide):
+            raise ReadyMadeError(
+                f"Expected ids ({', '.join(ID_NAMES)}) and a list of numbers a row, or a column a dimension, in "
+                f"{path.name}, found {', '.join(schema.names[:6])}."
+            )
+        lists = [name for name in ("normalized_embed",) if name in lists] or lists
+        columns = lists[:1] or wide
+        found = _Rows(path)
+        for batch in file.iter_batches(ROWS, columns=[ids, *columns]):
+            found.add(batch[ids].cast(pa.string()).to_pylist(), _block(batch, columns, bool(lists), path))
     except (pa.ArrowInvalid, OSError) as error:
         raise ReadyMadeError(f"Expected Parquet in {path.name}, found a damaged or other file ({error}).") from None
-    ids = next((name for name in ID_NAMES if name in table.column_names), None)
-    lists = [f.name for f in table.schema if pa.types.is_list(f.type) or pa.types.is_fixed_size_list(f.type)]
-    wide = [f.name for f in table.schema if _is_number(f.type) and f.name != ids]
-    if ids is None or not (len(lists) >= 1 or wide):
+    return found.vectors()
+
+
+def _is_list(kind):
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _block(batch, columns, is_list, path):
+    """Numbers of a batch, a row each."""
+    if not is_list:
+        return np.stack([batch[name].to_numpy(zero_copy_only=False) for name in columns], axis=1)
+    lists = batch[columns[0]]
+    lengths = pc.list_value_length(lists).to_numpy(zero_copy_only=False)
+    if len(set(lengths.tolist())) > 1 or lists.null_count:
         raise ReadyMadeError(
-            f"Expected ids ({', '.join(ID_NAMES)}) and a list of numbers a row, or a column a dimension, in "
-            f"{path.name}, found {', '.join(table.column_names[:6])}."
+            f"Expected lists of one length in every row of {path.name}, found none or others in column {columns[0]}."
         )
-    if lists:
-        chosen = "normalized_embed" if "normalized_embed" in lists else lists[0]
-        values = np.array(table[chosen].to_pylist(), dtype=np.float32)
-    else:
-        values = table.select(wide).to_pandas().to_numpy(np.float32)
-    return _checked(table[ids].cast(pa.string()).to_pylist(), values, path)
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+
+
+class _Rows:
+    """Ids and vectors as they come, block by block, in one float32 array that grows."""
+
+    def __init__(self, path):
+        self._path, self._ids, self._values = path, [], None
+        self._bad = []
+
+    def add(self, ids, block):
+        """Append rows, and note the ids of those that are not all finite."""
+        if self._values is None:
+            self._values = np.empty((0, block.shape[1]), np.float32)
+        if block.shape[1] != self._values.shape[1]:
+            raise ReadyMadeError(
+                f"Expected {self._values.shape[1]} numbers in every row of {self._path.name}, found {block.shape[1]}."
+            )
+        before, after = len(self._ids), len(self._ids) + len(ids)
+        if after > len(self._values):
+            # grown in place where the system can: a list of blocks, put together, would need twice the memory
+            self._values.resize((max(after, len(self._values) * 5 // 4), block.shape[1]), refcheck=False)
+        with np.errstate(over="ignore"):  # beyond float32 becomes infinity, which is refused
+            self._values[before:after] = block
+        self._ids += ids
+        bad = ~np.isfinite(self._values[before:after]).all(axis=1)
+        self._bad += [ids[row] for row in np.flatnonzero(bad)]
+
+    def vectors(self):
+        """All rows, sorted by id; a sentence where an id is missing or doubled, or a value is no number."""
+        if not self._ids:
+            raise ReadyMadeError(f"Expected a row for each track in {self._path.name}, found none: fetch it again.")
+        if not all(self._ids):
+            raise ReadyMadeError(f"Expected an id in every row of {self._path.name}, found an empty one: drop it.")
+        names = pd.Series(self._ids, dtype=object)
+        if names.duplicated().any():
+            raise ReadyMadeError(
+                f"Expected each id once in {self._path.name}, found {names[names.duplicated()].iloc[0]!r} more than "
+                "once."
+            )
+        if self._bad:
+            raise ReadyMadeError(
+                f"Expected a number in every column of {self._path.name}, found none or infinity for "
+                f"{len(self._bad)} of {len(names)} ids, the first being {self._bad[0]!r}: leave these rows out."
+            )
+        self._values.resize((len(names), self._values.shape[1]), refcheck=False)
+        ids = names.to_numpy().astype(str)
+        order = np.argsort(ids)
+        for start in range(0, self._values.shape[1], SORTED_AT_ONCE):
+            part = self._values[:, start : start + SORTED_AT_ONCE]
+            part[:] = part[order]
+        return Vectors(ids[order], self._values)
 
 
 def _listed(path):
     """Ids in the order of the rows: a line each, or the id column of a CSV."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    names = [name.strip('"') for name in lines[0].split(",")]
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    names = [name.strip('"') for name in lines[0].split(",")] if lines else []
     column = next((name for name in ID_NAMES if name in names), None)
     if column is None:
         return [line.strip() for line in lines if line.strip()]
     return pd.read_csv(path, dtype=str, keep_default_na=False)[column].tolist()
-
-
-def _checked(ids, values, path):
-    names = pd.Series(ids, dtype=object)
-    if names.duplicated().any():
-        raise ReadyMadeError(
-            f"Expected each id once in {path.name}, found {names[names.duplicated()].iloc[0]!r} more than once."
-        )
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        raise ReadyMadeError(
-            f"Expected a number in every column of {path.name}, found none or infinity for {int(bad.sum())} of "
-            f"{len(names)} ids, the first being {names[bad].iloc[0]!r}: leave these rows out."
-        )
-    return Vectors.of(names.astype(str), values)

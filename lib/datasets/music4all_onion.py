@@ -191,6 +191,16 @@ def tracks(folder):
 
 def _table(path, columns):
     """A base table indexed by id, with our names; ids stay text."""
+    try:
+        return _read_table(path, columns)
+    except (UnicodeDecodeError, pd.errors.ParserError) as error:
+        raise Music4AllError(
+            f"Expected a table in UTF-8 with a value for each column in {path.name}, found otherwise ({error}): is it "
+            "as published?"
+        ) from None
+
+
+def _read_table(path, columns):
     with open(path, encoding="utf-8-sig") as lines:
         header = lines.readline().rstrip("\r\n")
     separator = max("\t,;", key=header.count)

@@ -65,6 +65,8 @@ def events(folder, log_file):
     ------
     FileNotFoundError
         Where it is not there; the sentence says where to get it.
+    lib.logs.LogError
+        Also for another of Yambda's files (likes, the sequential ones).
     """
     path = Path(folder) / (log_file or LOG)
     if not path.is_file():
@@ -73,18 +75,31 @@ def events(folder, log_file):
     return logs.batches(path, columns=COLUMNS, derive=derive)
 
 
+def _column(batch, name):
+    """Numbers of a column, or the sentence that says which file is meant."""
+    if name not in batch.column_names:
+        found = "no such column"
+    elif pa.types.is_nested(batch[name].type):
+        found = "lists"
+    elif batch[name].null_count:
+        found = f"{batch[name].null_count} of {len(batch)} empty"
+    else:
+        return batch[name].cast(pa.float64())
+    raise logs.LogError(f"Expected a number {name} in every row of Yambda's listens, found {found}: get {WHERE}.")
+
+
 def _time(batch):
-    seconds = pc.add(batch["timestamp"].cast(pa.int64()), ORIGIN)
+    seconds = pc.add(_column(batch, "timestamp").cast(pa.int64()), ORIGIN)
     return pc.multiply(seconds, 10**6).cast(logs.TIME)
 
 
 def _played(batch):
-    share = pc.divide(batch["played_ratio_pct"].cast(pa.float64()), 100.0)
-    return pc.multiply(share, batch["track_length_seconds"].cast(pa.float64()))
+    share = pc.divide(_column(batch, "played_ratio_pct"), 100.0)
+    return pc.multiply(share, _column(batch, "track_length_seconds"))
 
 
 def _outcome(batch):
-    share = batch["played_ratio_pct"].cast(pa.float64())
-    enough = pc.min_element_wise(pc.multiply(batch["track_length_seconds"].cast(pa.float64()), 0.5), 240.0)
+    share = _column(batch, "played_ratio_pct")
+    enough = pc.min_element_wise(pc.multiply(_column(batch, "track_length_seconds"), 0.5), 240.0)
     ended = pc.if_else(pc.greater_equal(share, 90.0), "complete", "play")
     return pc.if_else(pc.less(_played(batch), enough), "skip", ended)

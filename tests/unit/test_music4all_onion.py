@@ -93,6 +93,16 @@ def test_validate_names_a_file_that_is_not_as_published(folder):
         onion.tracks(folder)
 
 
+@pytest.mark.parametrize("text", [b"id\tlang\nx\t\xff\n", b'id,lang\nx,"en\n'], ids=["not UTF-8", "an open quote"])
+def test_a_damaged_table_is_a_sentence(folder, text):
+    (folder / "id_lang.csv").write_bytes(text)
+    assert any(
+        "in UTF-8 with a value for each column in id_lang.csv" in sentence for sentence in onion.validate(folder)
+    )
+    with pytest.raises(onion.Music4AllError, match=r"Expected a table in UTF-8 .* id_lang\.csv"):
+        onion.tracks(folder)
+
+
 def test_validate_compares_the_sum_of_a_log_of_full_size(tmp_path, monkeypatch):
     monkeypatch.setattr(onion, "LOG_BYTES", 10)
     (tmp_path / "userid_trackid_timestamp.tsv.bz2").write_bytes(b"not the published bytes")

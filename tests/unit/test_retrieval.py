@@ -1,0 +1,175 @@
+"""Item retrieval: gains, ideal lists, exclusions, and a test that holds its level though excerpts are dependent."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.metrics import ndcg_score
+
+from lib import retrieval
+from lib.retrieval import RetrievalError, relevance
+from lib.vectors import Vectors
+
+
+def tracks(labels, recordings):
+    return pd.DataFrame({"label": labels, "recording": recordings})
+
+
+def ids(n):
+    return [f"t{number:04d}" for number in range(n)]
+
+
+def slow_gain(one, other, threshold):
+    a, b = ({part.strip() for part in text.split(",")} - {""} for text in (one, other))
+    jaccard = len(a & b) / len(a | b) if a | b else 0.0
+    return jaccard if jaccard >= threshold else 0.0
+
+
+def test_a_worked_case():
+    # queries a and b share a label; c shares none; d is of a's recording, so it is neither ranked nor relevant
+    vectors = Vectors.of(ids(4), [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [1.0, 0.01]])
+    relevant = relevance(tracks(["x", "x", "y", "x"], [0, 1, 2, 0]), "label", "recording", 0.3)
+    lists = retrieval.nearest(vectors, relevant.recording, 2, "none")
+    assert lists.tolist() == [[1, 2], [3, 0], [1, 3], [1, 2]]
+    scores = retrieval.ndcg(lists, relevant, (2,))
+    assert scores.index.tolist() == [0, 1, 3]  # c has nothing to find
+    assert scores["NDCG@2"].tolist() == [1.0, 1.0, 1.0]
+    half = (1 + 1 / np.log2(3)) / 2
+    assert scores["chance@2"].tolist() == pytest.approx(
+        [half, (1 + 1 / np.log2(3)) * 2 / 3 / (1 + 1 / np.log2(3)), half]
+    )
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_graded_gains_equal_sklearn_on_every_query(rng, threshold):
+    n = 60
+    texts = [
+        ",".join(rng.choice(list("abcdef"), rng.integers(0, 4), replace=False)) + ",z" * (number % 7 == 0)
+        for number in range(n)
+    ]
+    frame = tracks(texts, rng.integers(0, 25, n))
+    vectors = Vectors.of(ids(n), rng.standard_normal((n, 5)))
+    relevant = relevance(frame, "label", "recording", threshold)
+    scores = retrieval.ndcg(retrieval.nearest(vectors, relevant.recording, 10), relevant)
+    scaled = (vectors.values - vectors.values.mean(0)) / vectors.values.std(0)
+    unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
+    seen = 0
+    for query in range(n):
+        others = np.flatnonzero(frame["recording"] != frame["recording"][query])
+        gain = np.array([slow_gain(texts[query], texts[other], threshold) for other in others])
+        if gain.max() == 0:
+            assert query not in scores.index
+            continue
+        seen += 1
+        for k in (5, 10):
+            clear = ndcg_score([gain], [unit[others] @ unit[query]], k=k)
+            assert scores.loc[query, f"NDCG@{k}"] == pytest.approx(clear, abs=1e-6)
+    assert seen == len(scores) > 40
+
+
+def test_chance_is_the_mean_over_random_orders(rng):
+    frame = tracks(rng.choice(list("abc"), 30), rng.integers(0, 12, 30))
+    relevant = relevance(frame, "label", "recording", 0.3)
+    drawn = []
+    for _ in range(400):
+        vectors = Vectors.of(ids(30), rng.standard_normal((30, 40)))
+        drawn.append(retrieval.ndcg(retrieval.nearest(vectors, relevant.recording, 10, "none"), relevant)["NDCG@10"])
+    expected = retrieval.ndcg(retrieval.nearest(vectors, relevant.recording, 10, "none"), relevant)["chance@10"]
+    assert np.abs(np.mean(drawn, axis=0) - expected).max() < 0.06
+    assert abs(np.mean(drawn) - expected.mean()) < 0.006
+
+
+def test_blocks_do_not_change_a_list(rng, monkeypatch):
+    vectors = Vectors.of(ids(90), rng.standard_normal((90, 6)))
+    recording = rng.integers(0, 40, 90)
+    whole = retrieval.nearest(vectors, recording)
+    graded = relevance(
+        tracks([f"{a},{b}" for a, b in rng.integers(0, 6, (90, 2))], recording), "label", "recording", 0.3
+    )
+    ideal = graded.ideal(10)
+    monkeypatch.setattr(retrieval, "BLOCK_BYTES", 4000)
+    assert np.array_equal(retrieval.nearest(vectors, recording), whole)
+    assert all(np.allclose(a, b) for a, b in zip(graded.ideal(10), ideal, strict=True))
+
+
+def test_equal_cosines_are_listed_by_id():
+    vectors = Vectors.of(ids(6), np.ones((6, 3)))
+    assert retrieval.nearest(vectors, np.arange(6), 3, "none")[5].tolist() == [0, 1, 2]
+
+
+def test_arrangements_move_whole_recordings(rng):
+    frame = tracks(["x", "x", "y", "y", "y", "z", "x"], [0, 0, 1, 1, 1, 2, 3])
+    alike = relevance(frame, "label", "recording", 0.3)
+    for order in retrieval.arrangements(alike, 20, rng):
+        moved = frame["label"].to_numpy()[order]
+        assert len(set(moved[:2])) == len(set(moved[2:5])) == 1
+        assert sorted([moved[0], moved[2], moved[5], moved[6]]) == ["x", "x", "y", "z"]
+    mixed = relevance(tracks(["x", "y", "x", "x", "x", "y"], [0, 0, 1, 2, 2, 3]), "label", "recording", 0.3)
+    for order in retrieval.arrangements(mixed, 20, rng):
+        assert set(order[[0, 1]]) in ({0, 1}, {3, 4})  # pairs change places with pairs
+        assert set(order[[2, 5]]) == {2, 5}
+
+
+def planted(rng, strength, n_recordings=40, excerpts=4):
+    """Excerpts lie around their recording, recordings around their label by `strength`."""
+    label = rng.integers(0, 4, n_recordings)
+    centre = strength * np.eye(4, 12)[label] + rng.standard_normal((n_recordings, 12))
+    values = np.repeat(centre, excerpts, axis=0) + 0.3 * rng.standard_normal((n_recordings * excerpts, 12))
+    recording = np.repeat(np.arange(n_recordings), excerpts)
+    return Vectors.of(ids(len(values)), values), tracks(label[recording].astype(str), recording)
+
+
+def test_what_is_planted_is_found(rng):
+    lists = {}
+    for name, strength in (("deaf", 0.0), ("hears", 3.0)):
+        vectors, frame = planted(np.random.default_rng(1), strength)
+        relevant = relevance(frame, "label", "recording", 0.3)
+        lists[name] = retrieval.nearest(vectors, relevant.recording)
+    tested = retrieval.beats_shuffled(lists, relevant, 99, rng).set_index("backend")
+    assert tested.loc["hears", "p_adjusted"] == 0.01
+    assert tested.loc["deaf", "p_adjusted"] > 0.05
+    assert tested.loc["hears", "NDCG"] > 0.6 > 0.35 > tested.loc["hears", "shuffled"]
+
+
+def test_the_level_holds_though_excerpts_depend_on_each_other():
+    right = wrong = 0
+    n_worlds = 200
+    for seed in range(n_worlds):
+        rng = np.random.default_rng(seed)
+        vectors, frame = planted(rng, 0.0, n_recordings=16)
+        relevant = relevance(frame, "label", "recording", 0.3)
+        lists = {"x": retrieval.nearest(vectors, relevant.recording)}
+        right += retrieval.beats_shuffled(lists, relevant, 39, rng)["p"][0] <= 0.05
+        # the wrong test moves the labels of single excerpts
+        real = retrieval.ndcg(lists["x"], relevant, (10,))["NDCG@10"].mean()
+        moved = [
+            retrieval.ndcg(lists["x"], relevant.arranged(rng.permutation(len(frame))), (10,))["NDCG@10"].mean()
+            for _ in range(19)
+        ]
+        wrong += (1 + sum(value >= real for value in moved)) / 20 <= 0.05
+    assert right / n_worlds < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / n_worlds)
+    assert wrong / n_worlds > 0.15
+
+
+def test_units_are_recordings(rng):
+    vectors, frame = planted(rng, 1.0)
+    relevant = relevance(frame, "label", "recording", 0.3)
+    scores = retrieval.ndcg(retrieval.nearest(vectors, relevant.recording), relevant)
+    units = retrieval.by_recording(scores, relevant)
+    assert len(units) == 40
+    assert units["NDCG@5"].iloc[0] == pytest.approx(scores["NDCG@5"].iloc[:4].mean())
+
+
+def test_what_cannot_be_is_a_sentence():
+    frame = tracks(["x", "y"], [0, 1])
+    with pytest.raises(RetrievalError, match=r"column 'composer' .*found none \(there are label\)"):
+        relevance(frame, "composer", "recording", 0.3)
+    with pytest.raises(RetrievalError, match="recordings that share a value of 'label', found none among 2"):
+        relevance(frame, "label", "recording", 0.3)
+    with pytest.raises(RetrievalError, match="found none among 2"):
+        relevance(tracks(["x", "x"], [0, 0]), "label", "recording", 0.3)
+
+
+def test_labels_are_kept_sparse():
+    frame = tracks([f"{n % 5}" for n in range(10)], range(10))
+    assert sparse.issparse(relevance(frame, "label", "none such", 0.3).labels)
