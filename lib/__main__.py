@@ -1,4 +1,4 @@
-"""The library without notebooks: ``python -m lib embed|split|evaluate``.
+"""The library without notebooks: ``python -m lib embed|split|evaluate|import|export``.
 
 Exit codes: 0 done, 1 the input is not what it has to be (one sentence on standard error), 2 wrong usage.
 """
@@ -74,11 +74,41 @@ def evaluate(options):
     return 0
 
 
+def import_(options):
+    """Keep vectors that others have made with a study."""
+    from lib import ready_made
+    from lib.study import Study, load_parameters
+
+    study = Study(load_parameters(options.study))
+    if not options.backend.startswith(ready_made.GIVEN):
+        raise ValueError(f"Expected a name that begins with {ready_made.GIVEN}, found {options.backend!r}.")
+    vectors = ready_made.read_vectors(options.file, options.ids)
+    path = ready_made.given_path(study, options.backend)
+    ready_made.export_vectors(vectors, path)
+    print(f"{len(vectors)} x {vectors.dim} -> {study.relative(path)}; name {options.backend} in backend_ids to use it")
+    return 0
+
+
+def export(options):
+    """Write a backend's vectors for others."""
+    from lib import ready_made
+    from lib.study import Study, load_parameters
+    from lib.vectors import VectorStore
+
+    if options.out.suffix not in (".parquet", ".npy"):
+        raise ValueError(f"Expected a file that ends in .parquet or .npy, found {options.out.name!r}.")
+    study = Study(load_parameters(options.study))
+    vectors = VectorStore(study.path("vectors.lance")).read(options.backend)
+    ready_made.export_vectors(vectors, options.out)
+    print(f"{len(vectors)} x {vectors.dim} of {options.backend} -> {options.out}")
+    return 0
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate|import|export")
 
     verb = verbs.add_parser("embed", help="audio files -> one vector each, as Parquet (track_id = file stem, vector)")
     verb.add_argument("backend", metavar="BACKEND", help="mfcc, musicnn_msd, musicnn_mtt, vgg_msd or vgg_mtt")
@@ -102,6 +132,19 @@ def _parser():
     verb.add_argument("--k", type=int, default=50, help="cut-off (default: %(default)s)")
     verb.add_argument("--out", type=Path, metavar="PER_USER", help="also write one row a user, as Parquet")
     verb.set_defaults(run=evaluate)
+
+    verb = verbs.add_parser("import", help="vectors that others have made -> a backend of a study")
+    verb.add_argument("study", metavar="STUDY", help="name of a file in params/")
+    verb.add_argument("backend", metavar="BACKEND", help="given_ and a name; put it into backend_ids to use it")
+    verb.add_argument("file", type=Path, metavar="FILE", help=".npy, .parquet, or features as .tsv, .tsv.bz2, .csv")
+    verb.add_argument("--ids", type=Path, metavar="IDS", help="for .npy: an id a line, or a CSV with a column trackid")
+    verb.set_defaults(run=import_)
+
+    verb = verbs.add_parser("export", help="a backend's vectors of a study -> .parquet, or .npy with its ids beside it")
+    verb.add_argument("study", metavar="STUDY", help="name of a file in params/")
+    verb.add_argument("backend", metavar="BACKEND")
+    verb.add_argument("out", type=Path, metavar="OUT", help="ends in .parquet or .npy")
+    verb.set_defaults(run=export)
     return parser
 
 

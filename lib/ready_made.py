@@ -21,6 +21,7 @@ from lib.study import resolve
 from lib.vectors import Vectors
 
 PREFIX = "onion_"
+GIVEN = "given_"  # imported once by ``python -m lib import``
 SUFFIXES = (".tsv.bz2", ".tsv", ".csv")
 ID_NAMES = ("id", "track_id", "trackid", "item_id")
 BLOCK_BYTES = 2**24  # of text parsed at a time
@@ -33,14 +34,14 @@ class ReadyMadeError(ValueError):
 
 
 def is_ready_made(backend):
-    """Whether a backend's vectors are read from a published file.
+    """Whether a backend's vectors come from a file: ``onion_<feature>``, or ``given_<name>``.
 
     Examples
     --------
     >>> is_ready_made("onion_musicnn"), is_ready_made("musicnn_msd")
     (True, False)
     """
-    return backend.startswith(PREFIX)
+    return backend.startswith((PREFIX, GIVEN))
 
 
 def onion_file(folder, backend):
@@ -199,14 +200,49 @@ def import_vectors(vectors, name, store, tracks, source):
     return missing.assign(reason=f"no row in {source.name}").reset_index(drop=True)
 
 
-def import_onion(study, backend, store, tracks, progress=None):
-    """Fill a study's table of an ``onion_<feature>`` backend from the file in its data set's (or log's) folder."""
+def fill(study, backend, store, tracks, progress=None):
+    """Fill a study's table of a ready-made backend, and say which tracks have no vector.
+
+    Parameters
+    ----------
+    study : Study
+    backend : str
+        ``onion_<feature>``: read from the file in the folder of its data set or log. ``given_<name>``: what
+        ``python -m lib import`` has kept.
+    store : VectorStore
+        The study's.
+    tracks : DataFrame
+    progress : callable, optional
+
+    Returns
+    -------
+    DataFrame
+        As from `import_vectors`.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is nothing to read; the sentence says what to do.
+    """
+    if backend.startswith(GIVEN):
+        path = given_path(study, backend)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"Expected vectors of {backend} in {study.relative(path)}, found none: run 'python -m lib import "
+                f"{study.name} {backend} FILE' first."
+            )
+        return import_vectors(read_vectors(path), backend, store, tracks, path)
     p = study.parameters
     folder = next(
         (f for f in (p.listening_folder, p.dataset_folder) if f and _has(resolve(f), backend)), p.dataset_folder
     )
     path = onion_file(resolve(folder), backend)
     return import_vectors(read_features(path, progress), backend, store, tracks, path)
+
+
+def given_path(study, backend):
+    """Where a study keeps vectors that were given to it; results do not go there, so no run removes it."""
+    return study.path("given", f"{backend}.parquet")
 
 
 def export_vectors(vectors, path):

@@ -24,6 +24,7 @@ from lib.recommenders.knn import unit_rows
 from lib.recommenders.ranking import RESOLUTION, top_k
 
 CUTOFFS = (5, 10)
+LARGEST = 10
 BLOCK_BYTES = 2**27  # of similarities, or gains, at a time
 
 
@@ -145,7 +146,7 @@ def relevance(tracks, relevant_by, same_recording, threshold):
     return made
 
 
-def nearest(vectors, recording, largest=max(CUTOFFS), kind="standardise"):
+def nearest(vectors, recording, largest=LARGEST, kind="standardise"):
     """The nearest tracks of every track by the cosine of scaled vectors, exact, without those of its own recording.
 
     Parameters
@@ -238,7 +239,7 @@ def arrangements(relevant, n, rng):
         yield order
 
 
-def beats_shuffled(lists, relevant, n_permutations, rng, k=max(CUTOFFS)):
+def beats_shuffled(lists, relevant, n_permutations, rng, k=LARGEST):
     """One-sided permutation test of mean NDCG@k, one arrangement for all backends at once, family-wise by max-T.
 
     Parameters

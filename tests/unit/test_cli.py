@@ -121,3 +121,28 @@ def test_the_module_runs_from_a_shell():
     )
     assert found.returncode == 1
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_vectors_of_others_go_in_and_come_out(tmp_path, monkeypatch, capsys):
+    from lib import ready_made
+    from lib import study as studies
+    from lib.vectors import VectorStore
+
+    study = studies.Study(studies.load_parameters("toy", {"runs_dir": str(tmp_path)}))
+    monkeypatch.setattr(studies, "Study", lambda parameters: study)
+    np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
+    (tmp_path / "trackid_sorted.csv").write_text(",trackid\n0,c\n1,a\n2,b\n")
+    words = ["import", "toy", "given_mine", str(tmp_path / "x.npy"), "--ids", str(tmp_path / "trackid_sorted.csv")]
+    assert main(words) == 0
+    assert "3 x 2" in capsys.readouterr().out
+    tracks = pd.DataFrame({"track_id": ["a", "b", "z"], "path": ""})
+    missing = ready_made.fill(study, "given_mine", VectorStore(study.path("vectors.lance")), tracks)
+    assert missing["track_id"].tolist() == ["z"]
+    assert main(["export", "toy", "given_mine", str(tmp_path / "out.parquet")]) == 0
+    out = pd.read_parquet(tmp_path / "out.parquet")
+    assert dict(zip(out["track_id"], map(list, out["vector"]), strict=True)) == {"a": [2.0, 3.0], "b": [4.0, 5.0]}
+    assert main(["import", "toy", "mine", str(tmp_path / "x.npy")]) == 1
+    assert "begins with given_" in capsys.readouterr().err
+    assert main(["export", "toy", "given_mine", str(tmp_path / "out.pkl")]) == 1
+    with pytest.raises(FileNotFoundError, match="run 'python -m lib import toy given_other FILE' first"):
+        ready_made.fill(study, "given_other", VectorStore(study.path("vectors.lance")), tracks)

@@ -139,12 +139,12 @@ def test_import_keeps_the_studys_tracks_and_names_those_without(tmp_path):
     study = Study(load_parameters("toy", overrides))
     store = VectorStore(study.path("vectors.lance"))
     tracks = pd.DataFrame({"track_id": ["b", "c"], "path": ""})
-    missing = ready_made.import_onion(study, "onion_musicnn", store, tracks)
+    missing = ready_made.fill(study, "onion_musicnn", store, tracks)
     assert missing["track_id"].tolist() == ["c"]
     assert same(store.read("onion_musicnn"), EXPECTED.select(["b"]))
     assert store.metadata("onion_musicnn")["checkpoint"] == "id_musicnn.tsv"
     with pytest.raises(ReadyMadeError, match=r"found none \(its first id is 'a'\)"):
-        ready_made.import_onion(study, "onion_musicnn", store, tracks.assign(track_id=["x", "y"]))
+        ready_made.fill(study, "onion_musicnn", store, tracks.assign(track_id=["x", "y"]))
 
 
 @pytest.mark.parametrize("name", ["v.parquet", "v.npy"])
