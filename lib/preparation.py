@@ -28,13 +28,13 @@ def check_sources(study):
         One sentence: an unknown source, a folder that is not there, a log that cannot be read.
     """
     p = study.parameters
-    datasets.source(p.dataset)
+    source = datasets.source(p.dataset)
     if p.dataset not in datasets.GENERATED:
         folder = resolve(p.dataset_folder)
         if not p.dataset_folder or not folder.is_dir():
             raise PreparationError(
-                f"Expected the folder of data set {p.dataset} as dataset_folder, found {p.dataset_folder or 'none'!r}: "
-                f"{' '.join(_how_to_get(p.dataset, folder))}"
+                f"Expected the folder of data set {p.dataset} as dataset_folder, found no folder at "
+                f"{p.dataset_folder!r}: put its files there, or correct the path. {source.licence()}"
             )
     if p.listening_source == MOCK or not study.has_listeners:
         return
@@ -44,10 +44,6 @@ def check_sources(study):
             f"Expected a log of listening from {p.listening_source}, found none: set log_file to its name in "
             f"{p.listening_folder or p.dataset_folder!r}, or listening_source to mock or none."
         )
-
-
-def _how_to_get(name, folder):
-    return datasets.source(name).validate(folder)[:3] or ["name a folder that exists."]
 
 
 def tracks(study, progress=None):

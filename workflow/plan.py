@@ -58,7 +58,7 @@ def _missing(study):
 
 
 def _tracks(study):
-    count = _clips(study)
+    count = _clips(study) or (study.parameters.dataset in datasets.GENERATED and study.parameters.n_tracks)
     return f"{count} tracks" if count else f"tracks of {study.parameters.dataset} (counted by 10_prepare_data)"
 
 
@@ -71,6 +71,8 @@ def _listeners(study):
 
 def _clips(study):
     """Clips to embed, as far as they can be told: made ones by their number, others once they are prepared."""
+    if not stages.extracted(study.parameters):
+        return 0
     tracks = study.path("data", "tracks.parquet")
     if study.parameters.dataset in datasets.GENERATED:
         return study.parameters.n_tracks

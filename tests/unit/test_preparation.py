@@ -30,7 +30,7 @@ def test_an_unknown_source_is_refused(tmp_path):
 
 def test_a_folder_that_is_not_there_is_refused_and_told_how_to_get(tmp_path):
     study = study_of(tmp_path, dataset="music4all_onion", dataset_folder=str(tmp_path / "none"))
-    with pytest.raises(preparation.PreparationError, match=r"dataset_folder, found .*none.*"):
+    with pytest.raises(preparation.PreparationError, match=r"no folder at .*none.*Zenodo records"):
         preparation.check_sources(study)
 
 
