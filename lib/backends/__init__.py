@@ -27,8 +27,31 @@ _MFCC_PAPER = (
     "S. Davis and P. Mermelstein, 'Comparison of parametric representations for monosyllabic word recognition', "
     "IEEE TASSP 28(4), 1980; B. McFee et al., 'librosa', SciPy 2015"
 )
+_MERT_PAPER = (
+    "Y. Li et al., 'MERT: acoustic music understanding model with large-scale self-supervised training', ICLR 2024, "
+    "arXiv 2306.00107"
+)
+_MUSIC2VEC_PAPER = (
+    "Y. Li et al., 'MAP-Music2Vec: a simple and effective baseline for self-supervised music audio representation "
+    "learning', ISMIR late-breaking demo, 2022, arXiv 2212.02508"
+)
+_MUSICFM_PAPER = (
+    "M. Won, Y.-N. Hung and D. Le, 'A foundation model for music informatics', ICASSP 2024, arXiv 2311.03318"
+)
+_MUQ_PAPER = (
+    "H. Zhu et al., 'MuQ: self-supervised music representation learning with mel residual vector quantization', 2025, "
+    "arXiv 2501.01108"
+)
 _MSD = "top-50 Last.fm tags of the Million Song Dataset (supervised)"
 _MTT = "top-50 tags of MagnaTagATune (supervised)"
+_MERT_TASK = "masked prediction of EnCodec codes and a constant-Q spectrogram (self-supervised), {} hours of music"
+_MUSIC2VEC_TASK = "masked prediction of a teacher's hidden states (self-supervised), 1,000 hours of music"
+_MUSICFM_TASK = "masked prediction of randomly quantised mel patches (self-supervised), Million Song Dataset"
+_MUQ_TASK = "masked prediction of residual codes of mel patches (self-supervised), Million Song Dataset"
+_MULAN_TASK = "contrast of music and its descriptions, from MuQ on (weakly supervised), music-text pairs"
+_RANDOM = "none: random weights"
+_NO_WEIGHTS = "none needed: no trained weights"
+_PICKLED = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
 _TWIN = "none: random weights, batch-norm statistics of train clips"
 
 
@@ -48,6 +71,17 @@ class Entry:
         One line each: of the weights, of the publication, of what the network was trained on.
     untrained : str or None
         Id of the twin with random weights.
+    hub, revision : str or None
+        Repository on the Hugging Face hub and the commit that is read; None where nothing is fetched, and `revision`
+        None also where no commit is pinned: the newest is read, and the weights' digest says which it was.
+    files : tuple of str
+        What has to be there of it.
+    parameters : float or None
+        Numbers in the network, in millions.
+    megabytes : int or None
+        Of the files on disk.
+    frame_rate : float or None
+        Hidden states a second, where a layer and a pooling can be chosen.
     """
 
     adapter: str
@@ -57,6 +91,12 @@ class Entry:
     citation: str
     training: str
     untrained: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    files: tuple[str, ...] = ()
+    parameters: float | None = None
+    megabytes: int | None = None
+    frame_rate: float | None = None
 
 
 REGISTRY = {
@@ -67,7 +107,50 @@ REGISTRY = {
     "vgg_mtt": Entry("musicnn", 256, 16000, "ISC", _MUSICNN_PAPER, _MTT, "vgg_untrained"),
     "musicnn_untrained": Entry("musicnn", 200, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
     "vgg_untrained": Entry("musicnn", 256, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
-}
+    "mert_95m": Entry(
+        "mert", 768, 24000, "CC BY-NC 4.0", _MERT_PAPER, _MERT_TASK.format("1,000"), "mert_95m_untrained",
+        "m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", _PICKLED, 94.4, 378, 75.0,
+    ),
+    "mert_330m": Entry(
+        "mert", 1024, 24000, "CC BY-NC 4.0", _MERT_PAPER, _MERT_TASK.format("160,000"), "mert_330m_untrained",
+        "m-a-p/MERT-v1-330M", "5240c2708a5acaee1007f43fb9735c7dcd0b78c9", _PICKLED, 315.4, 1262, 75.0,
+    ),
+    "mert_95m_untrained": Entry(
+        "mert", 768, 24000, _NO_WEIGHTS, _MERT_PAPER, _RANDOM, parameters=94.4, frame_rate=75.0
+    ),
+    "mert_330m_untrained": Entry(
+        "mert", 1024, 24000, _NO_WEIGHTS, _MERT_PAPER, _RANDOM, parameters=315.4, frame_rate=75.0
+    ),
+    "music2vec": Entry(
+        "music2vec", 768, 16000, "CC BY-NC 4.0", _MUSIC2VEC_PAPER, _MUSIC2VEC_TASK, "music2vec_untrained",
+        "m-a-p/music2vec-v1", None, ("config.json", "pytorch_model.bin"), 93.2, 373, 50.0,
+    ),
+    "music2vec_untrained": Entry(
+        "music2vec", 768, 16000, _NO_WEIGHTS, _MUSIC2VEC_PAPER, _RANDOM, parameters=93.2, frame_rate=50.0
+    ),
+    "musicfm": Entry(
+        "musicfm", 1024, 24000, "code MIT; that of the weights is for their users to check on the hub", _MUSICFM_PAPER,
+        _MUSICFM_TASK, "musicfm_untrained", "minzwon/MusicFM", "4513b38bc25ad1d227b1980819b9691ba97f4d87",
+        ("pretrained_msd.pt", "msd_stats.json"), 316.3, 1317, 25.0,
+    ),
+    "muq": Entry(
+        "muq", 1024, 24000, "CC BY-NC 4.0", _MUQ_PAPER, _MUQ_TASK, "muq_untrained",
+        "OpenMuQ/MuQ-large-msd-iter", "0562a57814f6f8bbd9fdea0a25921a2fce1a841a",
+        ("config.json", "model.safetensors"), 316.3, 1334, 25.0,
+    ),
+    "muq_mulan": Entry(
+        "muq_mulan", 512, 24000, "CC BY-NC 4.0", _MUQ_PAPER, _MULAN_TASK, "muq_mulan_untrained",
+        "OpenMuQ/MuQ-MuLan-large", "2e01c796b71dca71b45251384c04cd7b237c9020",
+        ("config.json", "pytorch_model.bin"), 367.9, 2855, 0.1,
+    ),
+    "musicfm_untrained": Entry(
+        "musicfm", 1024, 24000, _NO_WEIGHTS, _MUSICFM_PAPER, _TWIN, parameters=316.3, frame_rate=25.0
+    ),
+    "muq_untrained": Entry("muq", 1024, 24000, _NO_WEIGHTS, _MUQ_PAPER, _TWIN, parameters=316.3, frame_rate=25.0),
+    "muq_mulan_untrained": Entry(
+        "muq_mulan", 512, 24000, _NO_WEIGHTS, _MUQ_PAPER, _TWIN, parameters=367.9, frame_rate=0.1
+    ),
+}  # fmt: skip
 UNTRAINED = {name: entry.untrained for name, entry in REGISTRY.items() if entry.untrained}
 
 

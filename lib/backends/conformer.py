@@ -6,6 +6,7 @@ checkpoints. Sources: M. Won et al., arXiv 2311.03318; H. Zhu et al., arXiv 2501
 """
 
 import functools
+import hashlib
 import itertools
 from dataclasses import dataclass
 
@@ -13,10 +14,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from lib.backends.checkpoints import digest, load_strictly, locate
+from lib.backends.frames import FrameBackend, draw
+
 SAMPLE_RATE = 24000
 N_FFT, HOP = 2048, 240
 SUBSAMPLING = 4
 FRAME_RATE = SAMPLE_RATE / HOP / SUBSAMPLING
+CHUNK_SECONDS = 30.0  # both were trained on 30 s; attention grows with the square
 MSD_STATISTICS = (6.768444971712967, 18.417922652295623)  # both models': mean and spread in dB over the MSD
 CALIBRATION_CLIPS, CALIBRATION_SECONDS = 8, 5  # a cap: the first maps take 33 MB for 5 s
 _FLOOR = 1e-10  # of the mel power: -100 dB
@@ -188,8 +193,8 @@ class Conformer(nn.Module):
         Yields
         ------
         torch.Tensor
-            depth + 1 times (batch, frames, width), frames = `frames_of(samples)`: what the first block reads, then
-            what each block gives, the last after the final norm.
+            depth + 1 times (batch, frames, width), frames = samples // 240 / 4, rounded up: what the first block reads,
+            then what each block gives, the last after the final norm.
         """
         states = self.conv(self.mel(waveforms))
         positions = self.conformer.embed_positions(states)
@@ -199,54 +204,8 @@ class Conformer(nn.Module):
         yield self.conformer.layer_norm(states)
 
     def state(self, waveforms, layer):
-        """The one hidden state of `layer`, 0 to depth: (batch, samples) to (batch, frames, width)."""
+        """Hidden state of one layer, 0 to depth: (batch, samples) to (batch, frames, width)."""
         return next(itertools.islice(self.hidden_states(waveforms), layer, None))
-
-
-def frames_of(samples):
-    """Count the frames of a waveform.
-
-    Parameters
-    ----------
-    samples : int or torch.Tensor
-        Length at 24 kHz.
-
-    Returns
-    -------
-    int or torch.Tensor
-        A quarter of the mel frames, rounded up.
-
-    Examples
-    --------
-    >>> frames_of(30 * 24000)
-    750
-    """
-    return (samples // HOP + SUBSAMPLING - 1) // SUBSAMPLING
-
-
-def untrained(build, seed):
-    """Build a network with a seeded draw of weights; the global random state stays as it was.
-
-    Parameters
-    ----------
-    build : callable
-        Makes the network.
-    seed : int
-        Which draw.
-
-    Returns
-    -------
-    torch.nn.Module
-        What `build` made.
-
-    Examples
-    --------
-    >>> untrained(lambda: Conformer(Sizes(16, 2, 2, 32, 4)), seed=0).sizes.depth
-    2
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
 
 
 def calibration_clips(clips, name):
@@ -289,10 +248,10 @@ def calibrate(network, waveforms):
 
     Parameters
     ----------
-    network : torch.nn.Module
-        Its batch normalisations are changed in place.
+    network : Conformer
+        Changed in place.
     waveforms : torch.Tensor
-        float32, shape (clips, samples), as `calibration_clips` gives it; all go through `network.state`.
+        float32, shape (clips, samples), as `calibration_clips` gives it.
 
     Examples
     --------
@@ -313,3 +272,117 @@ def calibrate(network, waveforms):
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class ConformerBackend(FrameBackend):
+    """The network as a backend; `layer` None is the last, `pooling` None the mean, both as published."""
+
+    def __init__(self, name, network, *, layer, pooling, **options):
+        super().__init__(
+            name,
+            network,
+            layer=network.sizes.depth if layer is None else layer,
+            pooling="mean" if pooling is None else pooling,
+            n_layers=network.sizes.depth,
+            width=network.sizes.width,
+            frame_rate=FRAME_RATE,
+            chunk_seconds=CHUNK_SECONDS,
+            **options,
+        )
+
+    def _hidden(self, waveforms, lengths):
+        # Row by row: a mask would not keep the convolutions from padding, and one clip of 30 s fills any device.
+        rows = [
+            self.network.state(waveform[None, :length], self.layer_index)[0]
+            for waveform, length in zip(waveforms, lengths.tolist(), strict=True)
+        ]
+        counts = torch.tensor([len(row) for row in rows], device=waveforms.device)
+        hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return hidden, torch.arange(hidden.shape[1], device=hidden.device)[None] < counts[:, None]
+
+
+def trained(name, read, *, weights, revision, calibration, **options):
+    """Make the backend of a published checkpoint.
+
+    Parameters
+    ----------
+    name : str
+        Id in the registry.
+    read : callable
+        Takes the folder of the published files; gives the weights, named as the network's, their file and the
+        statistics of the log-mel spectrogram.
+    weights, revision
+        As `lib.backends.checkpoints.locate` takes them.
+    calibration : None
+        Only twins take clips.
+    **options
+        `layer`, `pooling` and `device` of `ConformerBackend`.
+
+    Returns
+    -------
+    ConformerBackend
+        Frozen.
+
+    Raises
+    ------
+    ValueError
+        If files are missing or do not fit, the layer or pooling is unknown, or there are calibration clips.
+
+    Examples
+    --------
+    >>> trained("muq", read, weights="", revision=None, calibration=None)  # doctest: +SKIP
+    """
+    refuse_calibration(name, calibration)
+    state, path, statistics = read(locate(name, weights, revision))
+    network = Conformer(PUBLISHED, statistics)
+    load_strictly(network, state, NOT_NEEDED)
+    return ConformerBackend(name, network, checkpoint=path.name, revision=digest(path), **options)
+
+
+def twin(name, *, seed, calibration, **options):
+    """Make the untrained twin: random weights, published sizes and input, statistics of train clips.
+
+    Parameters
+    ----------
+    name : str
+        Id in the registry.
+    seed : int
+        Which draw of weights.
+    calibration : list of numpy.ndarray
+        As `calibration_clips` takes them.
+    **options
+        `layer`, `pooling` and `device` of `ConformerBackend`.
+
+    Returns
+    -------
+    ConformerBackend
+        Frozen.
+
+    Raises
+    ------
+    ValueError
+        If there are no calibration clips, or the layer or pooling is unknown.
+
+    Examples
+    --------
+    >>> twin("muq_untrained", seed=0, calibration=clips, layer=None, pooling=None)  # doctest: +SKIP
+    """
+    clips = calibration_clips(calibration, name)
+    network = draw(lambda: Conformer(PUBLISHED), seed)
+    calibrate(network, clips)
+    return ConformerBackend(name, network, **twin_labels(seed, clips), **options)
+
+
+def twin_labels(seed, clips):
+    """What identifies a twin: {`checkpoint`: the draw, `revision`: the calibration clips}, for the fingerprint."""
+    found = hashlib.sha256(clips.numpy().tobytes()).hexdigest()[:12]
+    return {
+        "checkpoint": f"random weights (PyTorch's default draw, seed {seed})",
+        "revision": f"calibrated on {len(clips)} clips of {CALIBRATION_SECONDS} s, sha256 {found}",
+    }
+
+
+def refuse_calibration(name, calibration):
+    """Raise ValueError if a trained network gets calibration clips."""
+    if calibration is not None:
+        raise ValueError(f"Expected no calibration clips for {name}, which is trained; leave `calibration` out.")

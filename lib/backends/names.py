@@ -10,13 +10,19 @@ LABELS = {
     "vgg_untrained": "VGG (untrained)",
     "mert_95m": "MERT 95M",
     "mert_330m": "MERT 330M",
+    "mert_95m_untrained": "MERT 95M (untrained)",
+    "mert_330m_untrained": "MERT 330M (untrained)",
     "music2vec": "Music2Vec",
+    "music2vec_untrained": "Music2Vec (untrained)",
     "musicfm": "MusicFM",
     "encodecmae": "EncodecMAE",
     "jukebox": "Jukebox",
     "mule": "MULE",
     "muq": "MuQ",
     "muq_mulan": "MuQ-MuLan",
+    "musicfm_untrained": "MusicFM (untrained)",
+    "muq_untrained": "MuQ (untrained)",
+    "muq_mulan_untrained": "MuQ-MuLan (untrained)",
 }
 
 # Left: as the two papers, their code and the published tables spell it (arXiv 2409.08987 and 2604.23077). Their MERT is
