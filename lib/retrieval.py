@@ -5,18 +5,20 @@ separated by commas, by the Jaccard similarity of these if it reaches a threshol
 ranked nor relevant. NDCG@k with these gains; the ideal list is the best that the candidates allow. Queries without a
 relevant candidate are left out and counted.
 
-Excerpts of one recording are no independent observations. So the permutation test moves the labels of whole recordings
-(of any to any where all excerpts of a recording share their label, else among recordings of equal size), and intervals
-resample recordings.
+Excerpts of one recording are no independent observations. So the permutation test moves the labels of whole recordings,
+among those of equal length: its null hypothesis is that labels are exchangeable between recordings with as many
+excerpts. Were they moved between unequal ones, a label that goes with length (symphonies of one composer, songs of
+another) would be found in vectors that know nothing of it. Intervals resample recordings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
+from scipy import sparse, stats
 
 from lib import scaling, statistics
 from lib.evaluation import discounts
@@ -62,10 +64,6 @@ class Relevance:
         jaccard = np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)
         return np.where(jaccard >= self.threshold, jaccard, 0.0)
 
-    def arranged(self, order):
-        """The same with the labels of other tracks: track i gets those of track ``order[i]``."""
-        return Relevance(self.labels[order], self.graded, self.threshold, self.recording)
-
     def ideal(self, largest):
         """Best gains and what there is to gain by chance.
 
@@ -76,6 +74,20 @@ class Relevance:
         mean : ndarray of float, shape (tracks,)
             Mean gain of a candidate.
         """
+        if largest > LARGEST:
+            return self._ideal(largest)[:2]
+        best, mean, _ = self._ideal_of_cutoffs
+        return best[:, :largest], mean
+
+    def counts(self):
+        """How many candidates are relevant to each track, shape (tracks,)."""
+        return self._ideal_of_cutoffs[2]
+
+    @cached_property
+    def _ideal_of_cutoffs(self):
+        return self._ideal(LARGEST)  # all pairs of tracks: once a study, not once a space
+
+    def _ideal(self, largest):
         n = len(self.recording)
         of_recording = np.bincount(self.recording)[self.recording]
         candidates = n - of_recording
@@ -86,8 +98,8 @@ class Relevance:
             relevant = np.bincount(label[known], minlength=self.labels.shape[1])[label] - np.bincount(own)[own]
             relevant = np.where(known, relevant, 0)
             best = (np.arange(largest) < relevant[:, None]).astype(float)
-            return best, relevant / np.maximum(candidates, 1)
-        best, total = np.zeros((n, largest)), np.zeros(n)
+            return best, relevant / np.maximum(candidates, 1), relevant
+        best, total, count = np.zeros((n, largest)), np.zeros(n), np.zeros(n, dtype=int)
         size = np.asarray(self.labels.sum(axis=1)).ravel()
         for start in range(0, n, step := max(1, BLOCK_BYTES // (8 * n))):
             rows = slice(start, min(start + step, n))
@@ -95,10 +107,10 @@ class Relevance:
             union = size[rows, None] + size[None, :] - shared
             gain = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
             gain[(gain < self.threshold) | (self.recording[rows, None] == self.recording[None, :])] = 0
-            total[rows] = gain.sum(axis=1)
+            total[rows], count[rows] = gain.sum(axis=1), np.count_nonzero(gain, axis=1)
             cut = min(largest, n)
             best[rows, :cut] = -np.sort(-np.partition(gain, n - cut, axis=1)[:, n - cut :], axis=1)
-        return best, total / np.maximum(candidates, 1)
+        return best, total / np.maximum(candidates, 1), count
 
 
 def relevance(tracks, relevant_by, same_recording, threshold):
@@ -111,7 +123,7 @@ def relevance(tracks, relevant_by, same_recording, threshold):
     relevant_by : str
         Column of labels; where any holds a comma, all are lists.
     same_recording : str
-        Column that names a recording; where there is none, every track is its own.
+        Column that names a recording; where there is none, or it says nothing of a track, the track is its own.
     threshold : float
         Least Jaccard similarity of lists, in (0, 1].
 
@@ -130,20 +142,33 @@ def relevance(tracks, relevant_by, same_recording, threshold):
             f"Expected tracks with a column {relevant_by!r} that says what is relevant, found none (there are "
             f"{', '.join(known) or 'no labels'}): name one as relevant_by, or give a labels_table."
         )
-    text = tracks[relevant_by].fillna("").astype(str)
+    text = _text(tracks[relevant_by])
     graded = bool(text.str.contains(",").any())
     lists = text.map(lambda value: sorted({part.strip() for part in (value.split(",") if graded else [value])} - {""}))
     names, codes = np.unique([name for one in lists for name in one], return_inverse=True)
     rows = np.repeat(np.arange(len(lists)), lists.map(len))
     labels = sparse.csr_array((np.ones(len(rows)), (rows, codes)), shape=(len(lists), max(len(names), 1)))
-    column = tracks[same_recording] if same_recording in tracks else pd.Series(np.arange(len(tracks)))
-    made = Relevance(labels, graded, threshold, pd.factorize(column)[0])
+    made = Relevance(labels, graded, threshold, _recordings(tracks, same_recording))
     if not made.ideal(1)[0].any():
         raise RetrievalError(
             f"Expected recordings that share a value of {relevant_by!r}, found none among {len(tracks)} tracks: name "
             "another column as relevant_by."
         )
     return made
+
+
+def _text(column):
+    """Values as text, '' where there is none."""
+    return column.astype(object).where(column.notna(), "").astype(str)
+
+
+def _recordings(tracks, same_recording):
+    """Number of each track's recording."""
+    alone = pd.Series([("track", row) for row in range(len(tracks))], dtype=object)
+    if same_recording not in tracks:
+        return pd.factorize(alone)[0]
+    named = _text(tracks[same_recording]).reset_index(drop=True)
+    return pd.factorize(named.where(named != "", alone))[0]
 
 
 def nearest(vectors, recording, largest=LARGEST, kind="standardise"):
@@ -190,12 +215,45 @@ def ndcg(lists, relevant, cutoffs=CUTOFFS):
     DataFrame
         Indexed by row number of the query: ``NDCG@k`` and ``chance@k`` (exact expectation of a random order).
     """
-    rows = np.repeat(np.arange(len(lists)), lists.shape[1])
-    columns = lists.ravel()
-    gains = np.zeros(len(rows))
-    there = columns >= 0
-    gains[there] = relevant.gains(rows[there], columns[there])
-    return _scores(gains.reshape(lists.shape), relevant, cutoffs)
+    return _scores(_gains(lists, relevant, np.arange(len(lists))), relevant, cutoffs)
+
+
+def hits(lists, relevant, cutoffs=CUTOFFS):
+    """HitRate and Recall of every query that has a relevant candidate; relevant is what has a gain.
+
+    Parameters
+    ----------
+    lists : ndarray of int, shape (tracks, largest)
+        From `nearest`.
+    relevant : Relevance
+    cutoffs : sequence of int
+
+    Returns
+    -------
+    DataFrame
+        Indexed as from `ndcg`: ``HitRate@k, Recall@k`` as in `lib.evaluation`, and their exact expectations in a random
+        order ``chance HitRate@k, chance Recall@k``.
+    """
+    count = relevant.counts()
+    queries = np.flatnonzero(count > 0)
+    n_candidates = (len(lists) - np.bincount(relevant.recording)[relevant.recording])[queries]
+    found = _gains(lists, relevant, np.arange(len(lists)))[queries] > 0
+    scores = {}
+    for k in cutoffs:
+        n_hits, places = found[:, :k].sum(axis=1), np.minimum(k, n_candidates)
+        scores[f"HitRate@{k}"] = (n_hits > 0).astype(float)
+        scores[f"Recall@{k}"] = n_hits / count[queries]
+        scores[f"chance HitRate@{k}"] = stats.hypergeom.sf(0, n_candidates, count[queries], places)
+        scores[f"chance Recall@{k}"] = places / n_candidates
+    return pd.DataFrame(scores, index=queries)
+
+
+def _gains(lists, relevant, order):
+    """Gain of every listed track, 0 where a list is shorter, with the labels of track ``order[i]`` for track i."""
+    gains = np.zeros(lists.shape)
+    rows, ranks = np.nonzero(lists >= 0)
+    gains[rows, ranks] = relevant.gains(order[rows], order[lists[rows, ranks]])
+    return gains
 
 
 def _scores(gains, relevant, cutoffs):
@@ -212,8 +270,21 @@ def _scores(gains, relevant, cutoffs):
     return pd.DataFrame(found, index=queries)
 
 
+def _of_equal_length(recording):
+    """Row numbers of the tracks of each recording, in one array (recordings, length) a length."""
+    order = np.argsort(recording, kind="stable")
+    length = np.bincount(recording)
+    starts = np.cumsum(length) - length
+    return [order[starts[length == n][:, None] + np.arange(n)] for n in np.unique(length[length > 0])]
+
+
+def movable(relevant):
+    """How many recordings share their length with another: the others keep their labels in the permutation test."""
+    return sum(len(group) for group in _of_equal_length(relevant.recording) if len(group) > 1)
+
+
 def arrangements(relevant, n, rng):
-    """Orders that move the labels of whole recordings.
+    """Orders that move whole recordings among those of equal length.
 
     Parameters
     ----------
@@ -224,23 +295,18 @@ def arrangements(relevant, n, rng):
     Yields
     ------
     ndarray of int, shape (tracks,)
-        For `Relevance.arranged`.
+        Track i gets the labels of track ``order[i]``.
     """
-    tracks = pd.Series(np.arange(len(relevant.recording))).groupby(relevant.recording).agg(list).tolist()
-    first = np.array([of[0] for of in tracks])[relevant.recording]
-    alike = (abs(relevant.labels - relevant.labels[first])).sum() == 0
-    sizes = np.array([len(of) for of in tracks])
-    groups = [np.arange(len(tracks))] if alike else [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
+    groups = _of_equal_length(relevant.recording)
     for _ in range(n):
-        order = np.arange(len(relevant.recording))
+        order = np.empty(len(relevant.recording), dtype=int)
         for group in groups:
-            for to, source in zip(group, rng.permutation(group), strict=True):
-                order[tracks[to]] = tracks[source][0] if alike else tracks[source]
+            order[group] = group[rng.permutation(len(group))]
         yield order
 
 
 def beats_shuffled(lists, relevant, n_permutations, rng, k=LARGEST):
-    """One-sided permutation test of mean NDCG@k, one arrangement for all backends at once, family-wise by max-T.
+    """One-sided permutation test of NDCG@k, one arrangement for all backends at once, family-wise by max-T.
 
     Parameters
     ----------
@@ -254,14 +320,27 @@ def beats_shuffled(lists, relevant, n_permutations, rng, k=LARGEST):
     Returns
     -------
     DataFrame
-        ``backend, NDCG, shuffled (mean over permutations), p, p_adjusted``.
+        ``backend, NDCG (mean over recordings of the mean over their queries), shuffled (mean over permutations), p,
+        p_adjusted``. p is 1 where no two recordings have the same length (see `movable`).
+
+    Notes
+    -----
+    A recording moves as a whole to one of its length. So the labels around a query, less those of its recording, are
+    the same wherever it goes: its ideal list goes with it and is found once.
     """
-    name = f"NDCG@{k}"
-    real = [ndcg(of, relevant, (k,))[name].mean() for of in lists.values()]
-    permuted = []
-    for order in arrangements(relevant, n_permutations, rng):
-        other = relevant.arranged(order)
-        permuted.append([ndcg(of, other, (k,))[name].mean() for of in lists.values()])
+    best, _ = relevant.ideal(k)
+    queries = best[:, 0] > 0
+    of_recording = np.bincount(relevant.recording, queries)
+    weight = queries / np.maximum(of_recording, 1)[relevant.recording] / np.count_nonzero(of_recording)
+    per_gain = np.divide(weight, best @ discounts(k), out=np.zeros(len(best)), where=queries)
+
+    def mean_ndcg(of, order):
+        return float(_gains(of[:, :k], relevant, order) @ discounts(k) @ per_gain[order])
+
+    real = [mean_ndcg(of, np.arange(len(of))) for of in lists.values()]
+    permuted = [
+        [mean_ndcg(of, order) for of in lists.values()] for order in arrangements(relevant, n_permutations, rng)
+    ]
     tested = statistics.max_t(real, permuted)
     found = pd.DataFrame({"backend": list(lists), "NDCG": real, "shuffled": np.mean(permuted, axis=0)})
     return found.join(tested[["p", "p_adjusted"]])

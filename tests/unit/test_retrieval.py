@@ -97,17 +97,74 @@ def test_equal_cosines_are_listed_by_id():
     assert retrieval.nearest(vectors, np.arange(6), 3, "none")[5].tolist() == [0, 1, 2]
 
 
-def test_arrangements_move_whole_recordings(rng):
-    frame = tracks(["x", "x", "y", "y", "y", "z", "x"], [0, 0, 1, 1, 1, 2, 3])
-    alike = relevance(frame, "label", "recording", 0.3)
-    for order in retrieval.arrangements(alike, 20, rng):
-        moved = frame["label"].to_numpy()[order]
-        assert len(set(moved[:2])) == len(set(moved[2:5])) == 1
-        assert sorted([moved[0], moved[2], moved[5], moved[6]]) == ["x", "x", "y", "z"]
-    mixed = relevance(tracks(["x", "y", "x", "x", "x", "y"], [0, 0, 1, 2, 2, 3]), "label", "recording", 0.3)
-    for order in retrieval.arrangements(mixed, 20, rng):
-        assert set(order[[0, 1]]) in ({0, 1}, {3, 4})  # pairs change places with pairs
-        assert set(order[[2, 5]]) == {2, 5}
+def test_arrangements_move_whole_recordings_to_those_of_equal_length(rng):
+    frame = tracks(["x", "x", "y", "y", "y", "z", "x", "y", "z"], [0, 0, 1, 1, 1, 2, 3, 4, 4])
+    relevant = relevance(frame, "label", "recording", 0.3)
+    assert retrieval.movable(relevant) == 4
+    seen = set()
+    for order in retrieval.arrangements(relevant, 40, rng):
+        assert sorted(order) == list(range(9))
+        assert order[2:5].tolist() == [2, 3, 4]  # the only one of its length
+        assert order[[0, 1]].tolist() in ([0, 1], [7, 8])  # pairs change places with pairs, excerpts in their order
+        assert order[5] in (5, 6)
+        seen.add(tuple(order))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("graded", [False, True])
+def test_permuted_scores_equal_a_slow_relabelling(rng, graded):
+    recording = np.repeat(np.arange(14), [1, 3, 2, 3, 1, 2, 2, 3, 1, 1, 2, 3, 2, 5])
+    texts = np.array([",".join(sorted(rng.choice(list("abcd"), 1 + graded, replace=False))) for _ in recording])
+    texts[:2] = ""
+    frame = tracks(texts, recording)
+    relevant = relevance(frame, "label", "recording", 0.3)
+    lists = {
+        name: retrieval.nearest(Vectors.of(ids(len(frame)), rng.standard_normal((len(frame), 4))), relevant.recording)
+        for name in "pq"
+    }
+
+    def slow(label, of):
+        made = relevance(frame.assign(label=label), "label", "recording", 0.3)
+        scores = retrieval.ndcg(of, made)["NDCG@10"]
+        return scores.groupby(recording[scores.index]).mean().mean()
+
+    orders = list(retrieval.arrangements(relevant, 25, np.random.default_rng(5)))
+    tested = retrieval.beats_shuffled(lists, relevant, 25, np.random.default_rng(5)).set_index("backend")
+    for name, of in lists.items():
+        permuted = [slow(texts[order], of) for order in orders]
+        assert np.std(permuted) > 0
+        assert tested.loc[name, "NDCG"] == pytest.approx(slow(texts, of))
+        assert tested.loc[name, "shuffled"] == pytest.approx(np.mean(permuted))
+        reached = np.sum(np.array(permuted) >= slow(texts, of) - 1e-9)
+        assert tested.loc[name, "p"] == pytest.approx((1 + reached) / 26)
+
+
+def test_hits_by_hand_and_their_chance(rng):
+    # a's list holds one of its two relevant candidates, c's none of its two; d is of a's recording
+    frame = tracks(["x", "x", "x", "x", "y"], [0, 1, 2, 0, 3])
+    relevant = relevance(frame, "label", "recording", 0.3)
+    lists = np.array([[1, 4], [4, 0], [4, -1], [2, 1], [0, 1]])
+    scores = retrieval.hits(lists, relevant, (1, 2))
+    assert relevant.counts().tolist() == [2, 3, 3, 2, 0]
+    assert scores.index.tolist() == [0, 1, 2, 3]
+    assert scores["HitRate@1"].tolist() == [1, 0, 0, 1]
+    assert scores["HitRate@2"].tolist() == [1, 1, 0, 1]
+    assert scores["Recall@2"].tolist() == pytest.approx([1 / 2, 1 / 3, 0, 1])
+    assert scores["chance Recall@1"].tolist() == pytest.approx([1 / 3, 1 / 4, 1 / 4, 1 / 3])
+    assert scores["chance HitRate@2"].tolist() == pytest.approx([1, 1, 1, 1])
+    assert scores["chance HitRate@1"].tolist() == pytest.approx([2 / 3, 3 / 4, 3 / 4, 2 / 3])
+
+
+def test_a_track_of_no_known_recording_is_its_own():
+    frame = tracks(["x", "x", "x", "x", "x"], ["r", "r", None, "", np.nan])
+    assert relevance(frame, "label", "recording", 0.3).recording.tolist() == [0, 0, 1, 2, 3]
+    assert relevance(frame, "label", "none such", 0.3).recording.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_labels_of_any_type_and_missing_ones():
+    frame = tracks(pd.Categorical(["x", None, "x", None]), [0, 1, 2, 3])
+    assert relevance(frame, "label", "recording", 0.3).counts().tolist() == [1, 0, 1, 0]
+    assert relevance(frame.assign(label=[1.0, np.nan, 1.0, np.nan]), "label", "recording", 0.3).counts().sum() == 2
 
 
 def planted(rng, strength, n_recordings=40, excerpts=4):
@@ -131,24 +188,49 @@ def test_what_is_planted_is_found(rng):
     assert tested.loc["hears", "NDCG"] > 0.6 > 0.35 > tested.loc["hears", "shuffled"]
 
 
-def test_the_level_holds_though_excerpts_depend_on_each_other():
-    right = wrong = 0
+def world_of_long_works(rng):
+    """Labels go with the length of a recording, vectors with neither."""
+    label = np.arange(24) % 3
+    length = np.array([1, 3, 10])[label] - (np.arange(24) % 4 == 3)  # a few of lengths that two labels share
+    length = np.maximum(length, 1)
+    recording = np.repeat(np.arange(24), length)
+    values = rng.standard_normal((24, 12))[recording] + 0.3 * rng.standard_normal((len(recording), 12))
+    return Vectors.of(ids(len(values)), values), tracks(label[recording].astype(str), recording)
+
+
+def with_labels_moved(frame, lists, rng, how):
+    """p of the wrong tests: labels of single excerpts, or of recordings to those of any length."""
+
+    def mean(label):
+        made = relevance(frame.assign(label=label), "label", "recording", 0.3)
+        return retrieval.ndcg(lists, made, (10,))["NDCG@10"].mean()
+
+    label, real = frame["label"].to_numpy(), mean(frame["label"])
+    of_recording = frame.groupby("recording")["label"].first().to_numpy()
+    moved = []
+    for _ in range(19):
+        moved.append(rng.permutation(label) if how == "excerpts" else rng.permutation(of_recording)[frame["recording"]])
+    return (1 + sum(mean(one) >= real for one in moved)) / 20
+
+
+@pytest.mark.parametrize(
+    ("world", "wrong_way"),
+    [(lambda rng: planted(rng, 0.0, n_recordings=16), "excerpts"), (world_of_long_works, "recordings")],
+)
+def test_the_level_holds_where_excerpts_depend_on_each_other_and_labels_on_length(world, wrong_way):
+    right = wrong = n_wrong = 0
     n_worlds = 200
     for seed in range(n_worlds):
         rng = np.random.default_rng(seed)
-        vectors, frame = planted(rng, 0.0, n_recordings=16)
+        vectors, frame = world(rng)
         relevant = relevance(frame, "label", "recording", 0.3)
         lists = {"x": retrieval.nearest(vectors, relevant.recording)}
         right += retrieval.beats_shuffled(lists, relevant, 39, rng)["p"][0] <= 0.05
-        # the wrong test moves the labels of single excerpts
-        real = retrieval.ndcg(lists["x"], relevant, (10,))["NDCG@10"].mean()
-        moved = [
-            retrieval.ndcg(lists["x"], relevant.arranged(rng.permutation(len(frame))), (10,))["NDCG@10"].mean()
-            for _ in range(19)
-        ]
-        wrong += (1 + sum(value >= real for value in moved)) / 20 <= 0.05
+        if seed < 40:
+            n_wrong += 1
+            wrong += with_labels_moved(frame, lists["x"], rng, wrong_way) <= 0.05
     assert right / n_worlds < 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / n_worlds)
-    assert wrong / n_worlds > 0.15
+    assert wrong / n_wrong > 0.15
 
 
 def test_units_are_recordings(rng):
