@@ -14,7 +14,7 @@ export OMP_NUM_THREADS = 1
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
-	@echo "  STUDY=demo      which file of params/ (toy, demo, demo_null)    SET='n_users=300 seed=7' changes parameters"
+	@echo "  STUDY=demo      which file of params/ (toy, hybrid, onion_sample, my_dataset …)    SET='n_users=300 seed=7' changes parameters"
 
 workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in parallel, resuming where it stopped
 	@echo "workbook: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"

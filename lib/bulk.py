@@ -103,6 +103,15 @@ def prepare(
         raise
 
 
+def keep(batches, folder, start):
+    """Write the listens of a log from a date on as ``events.parquet``, and give its path."""
+    folder = Path(folder)
+    with _database(folder) as database:
+        _keep_window(database, batches, (start, None), None)
+        _write(database, _EVENTS, folder / "events.parquet")
+    return folder / "events.parquet"
+
+
 def leakage(parts, events, test_date=None, *, preset="tamm2026", positives="all"):
     """`lib.splits.leakage` for a log that is kept in a file.
 

@@ -25,6 +25,7 @@ ZONED = r":\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$"  # a time of day that ends in it
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 TIME = pa.timestamp("us", "UTC")
 ROWS = 1_000_000
+MOST_LISTENS = 1_000_000  # that a row may stand for
 BLOCK_BYTES = 2**24  # of text parsed at a time
 
 
@@ -319,11 +320,13 @@ def _cleaned(raw, path, time_zone, before):
     for name in ("played_seconds", "position_seconds"):
         if name in raw.column_names:
             found[name] = _numbers(raw[name], name, path, before)
-            _refuse(pc.less(found[name], 0.0), found[name], f"{name} of 0 or more", path, before)
+            wrong = pc.or_(pc.less(found[name], 0.0), pc.invert(pc.is_finite(found[name])))
+            _refuse(wrong, found[name], f"{name} of 0 or more", path, before)
     if "count" in raw.column_names:
         numbers = _numbers(raw["count"], "count", path, before)
         whole = pc.and_(pc.greater_equal(numbers, 1.0), pc.equal(numbers, pc.floor(numbers)))
-        _refuse(pc.invert(pc.fill_null(whole, False)), numbers, "a count of 1 or more", path, before)
+        whole = pc.and_(whole, pc.less_equal(numbers, MOST_LISTENS))
+        _refuse(pc.invert(pc.fill_null(whole, False)), numbers, f"a count of 1 to {MOST_LISTENS:,}", path, before)
         found["count"] = numbers.cast(pa.int64())
     return pa.table(found)
 

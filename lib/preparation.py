@@ -1,11 +1,13 @@
 """From a study's parameters to its tables: tracks from one source, listening from the same, another, or a mock one."""
 
 import inspect
+import tempfile
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
-from lib import bulk, calibration, datasets, listening, realism, results, splits
+from lib import bulk, calibration, datasets, listening, logs, realism, results, splits
 from lib.habits import EVEN, PUBLISHED
 from lib.study import MOCK, resolve
 from lib.tables import check
@@ -36,8 +38,20 @@ def check_sources(study):
                 f"Expected the folder of data set {p.dataset} as dataset_folder, found no folder at "
                 f"{p.dataset_folder!r}: put its files there, or correct the path. {source.licence()}"
             )
+    splits.date_of(p.test_date, p.split_preset)
+    if p.labels_table and not resolve(p.labels_table).is_file():
+        raise PreparationError(
+            f"Expected a table of labels at {p.labels_table!r}, found no such file: correct the path."
+        )
     if p.listening_source == MOCK or not study.has_listeners:
         return
+    asked = inspect.signature(datasets.source(p.listening_source).events).parameters
+    for name, usual in (("log_columns", {}), ("time_zone", "UTC")):
+        if getattr(p, name) != usual and name not in asked:
+            raise PreparationError(
+                f"Expected no {name} for {p.listening_source}, whose log is read as published, found "
+                f"{getattr(p, name)!r}: leave it out."
+            )
     found = _call(datasets.source(p.listening_source).events, study, _listening_folder(study), None)
     if found is None or next(iter(found), None) is None:
         raise PreparationError(
@@ -83,8 +97,9 @@ def prepare(study, found, progress=None):
     p = study.parameters
     if not study.has_listeners:
         return None
-    return bulk.prepare(
-        _mock(study, found, progress) if p.listening_source == MOCK else _real(study, found, progress),
+    counted = []
+    done = bulk.prepare(
+        _mock(study, found, progress) if p.listening_source == MOCK else _real(study, found, counted, progress),
         study.path("data", "new"),
         test_date=p.test_date or None,
         preset=p.split_preset,
@@ -93,6 +108,9 @@ def prepare(study, found, progress=None):
         known_tracks=None if found is None else found["track_id"],
         progress=progress,
     )
+    if counted:  # of the log itself, before listens to long recordings became listens to their excerpts
+        done = done._replace(report=done.report | {"rows of the log": sum(counted)})
+    return done
 
 
 def heard_tracks(study):
@@ -138,14 +156,31 @@ def habits(study):
 
 
 def public_profile(study):
-    """Figures of a month of public listening: of `public_log` where it is named, else the published ones."""
-    p = study.parameters
-    if not p.public_log:
-        return realism.public_profile()
-    from lib import logs
+    """Figures of a month of public listening: of `public_log` where it is named, else the published ones.
 
-    parts = splits.split(logs.read_log(resolve(p.public_log)), test_date=p.test_date or None, preset=p.split_preset)
-    return realism.profile(realism.month_of(parts._asdict()), source=p.public_log)
+    Of a public log the published test month is taken, or its last month where it does not reach there. Where nothing
+    lies before that month, as in a log of the month alone, all its pairs are taken.
+    """
+    name = study.parameters.public_log
+    if not name:
+        return realism.public_profile()
+    path = resolve(name)
+    first, last = _period(logs.batches(path))
+    date = splits.date_of("")
+    date = date if first <= date < last else (last - pd.DateOffset(months=1)).normalize()
+    with tempfile.TemporaryDirectory() as folder:
+        batches = logs.batches(path)
+        if first >= date:
+            new = bulk.keep(batches, folder, date)
+            return realism.profile(bulk.pairs(new, splits.liked("all"), date), source=name)
+        parts = bulk.prepare(batches, f"{folder}/new", test_date=date).parts
+    return realism.profile(realism.month_of(parts._asdict()), source=name)
+
+
+def _period(batches):
+    """First and last time of a log."""
+    ends = [pc.min_max(batch["timestamp"]).as_py() for batch in batches]
+    return pd.Timestamp(min(end["min"] for end in ends)), pd.Timestamp(max(end["max"] for end in ends))
 
 
 def _mock(study, found, progress):
@@ -169,10 +204,16 @@ def _mock(study, found, progress):
     )
 
 
-def _real(study, found, progress):
+def _real(study, found, counted, progress):
     p = study.parameters
     module = datasets.source(p.listening_source)
-    batches = _call(module.events, study, _listening_folder(study), progress)
+
+    def noted(batches):
+        for batch in batches:
+            counted.append(len(batch))
+            yield batch
+
+    batches = noted(_call(module.events, study, _listening_folder(study), progress))
     return module.touched(batches, found) if hasattr(module, "touched") and found is not None else batches
 
 

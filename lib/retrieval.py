@@ -1,9 +1,9 @@
 """Item retrieval, for an archive without listeners: whether the tracks nearest to a track are relevant to it.
 
-Every track is a query. A track is relevant to another if they share a label (gain 1), or, where labels are lists
-separated by commas, by the Jaccard similarity of these if it reaches a threshold. The query's own recording is neither
-ranked nor relevant. NDCG@k with these gains; the ideal list is the best that the candidates allow. Queries without a
-relevant candidate are left out and counted.
+Every track is a query. A track is relevant to another if they share a label (gain 1), or, where labels are lists, by
+the Jaccard similarity of these if it reaches a threshold. The query's own recording is neither ranked nor relevant.
+NDCG@k with these gains; the ideal list is the best that the candidates allow. Queries without a relevant candidate are
+left out and counted.
 
 Excerpts of one recording are no independent observations. So the permutation test moves the labels of whole recordings,
 among those of equal length: its null hypothesis is that labels are exchangeable between recordings with as many
@@ -113,7 +113,7 @@ class Relevance:
         return best, total / np.maximum(candidates, 1), count
 
 
-def relevance(tracks, relevant_by, same_recording, threshold):
+def relevance(tracks, relevant_by, same_recording, threshold=0.3, separator=""):
     """Read from the labels of tracks what is relevant to what.
 
     Parameters
@@ -121,11 +121,13 @@ def relevance(tracks, relevant_by, same_recording, threshold):
     tracks : DataFrame
         One row a track, in the order of the vectors.
     relevant_by : str
-        Column of labels; where any holds a comma, all are lists.
+        Column of labels.
     same_recording : str
         Column that names a recording; where there is none, or it says nothing of a track, the track is its own.
     threshold : float
         Least Jaccard similarity of lists, in (0, 1].
+    separator : str
+        What separates the labels of a list; empty where a value is one label ('Bach, C. P. E.' is no list).
 
     Returns
     -------
@@ -143,8 +145,9 @@ def relevance(tracks, relevant_by, same_recording, threshold):
             f"{', '.join(known) or 'no labels'}): name one as relevant_by, or give a labels_table."
         )
     text = _text(tracks[relevant_by])
-    graded = bool(text.str.contains(",").any())
-    lists = text.map(lambda value: sorted({part.strip() for part in (value.split(",") if graded else [value])} - {""}))
+    graded = bool(separator)
+    parts = text.map(lambda value: value.split(separator) if graded else [value])
+    lists = parts.map(lambda values: sorted({part.strip() for part in values} - {""}))
     names, codes = np.unique([name for one in lists for name in one], return_inverse=True)
     rows = np.repeat(np.arange(len(lists)), lists.map(len))
     labels = sparse.csr_array((np.ones(len(rows)), (rows, codes)), shape=(len(lists), max(len(names), 1)))

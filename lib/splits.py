@@ -73,8 +73,8 @@ def interactions(events, positives="all"):
     Parameters
     ----------
     events : DataFrame
-        user_id, track_id, timestamp and, where outcomes are known, event (play, skip or complete). Times without a
-        zone are taken as UTC, others are converted.
+        user_id, track_id, timestamp and, where known, event (play, skip or complete) and count (listens that a row
+        stands for). Times without a zone are taken as UTC, others are converted.
     positives : {'all', 'completed'}
         What counts as listening: plays and completes, or completes alone.
 
@@ -332,6 +332,7 @@ def _plays(events, positives):
         )
     plays = pd.DataFrame({name: _as_ids(events[name], name) for name in PAIR})
     plays["timestamp"] = as_utc_times(events["timestamp"])
+    plays["count"] = events["count"].to_numpy() if "count" in events.columns else 1
     if "event" in events.columns:
         unknown = ~events["event"].isin(EVENTS)
         if unknown.any():
@@ -366,7 +367,7 @@ def _in_window(plays, start, end):
 
 def _pairs(plays):
     """First time and number of rows of each pair."""
-    grouped = plays.groupby(PAIR, sort=False, observed=True)["timestamp"].agg(timestamp="min", count="size")
+    grouped = plays.groupby(PAIR, sort=False, observed=True).agg(timestamp=("timestamp", "min"), count=("count", "sum"))
     pairs = grouped.reset_index().astype({"count": "int64", "timestamp": UTC_MICROSECONDS})
     return pairs.sort_values(["user_id", "timestamp", "track_id"], ignore_index=True)[COLUMNS]
 

@@ -69,6 +69,7 @@ class Parameters(pydantic.BaseModel):
     delta_fraction: float = pydantic.Field(gt=0, lt=1)
     relevant_by: str
     same_recording: str
+    list_separator: str
     tag_jaccard: float = pydantic.Field(gt=0, le=1)
     retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
     text_width: float = pydantic.Field(gt=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lib import datasets
+from lib.datasets.recordings import SUFFIXES
 from lib.study import MOCK, NO_LISTENERS, resolve
 from lib.tables import read_parquet
 from lib.vectors import VectorStore
@@ -51,14 +52,21 @@ def _missing(study):
     p = study.parameters
     if p.dataset in datasets.GENERATED and p.listening_source in (MOCK, NO_LISTENERS):
         return ["missing: nothing; this study makes what it needs"]
-    found = [] if p.dataset in datasets.GENERATED else datasets.source(p.dataset).validate(resolve(p.dataset_folder))
-    if p.listening_folder and p.listening_source not in (MOCK, NO_LISTENERS):
-        found += datasets.source(p.listening_source).validate(resolve(p.listening_folder))
+    real = study.has_listeners and p.listening_source != MOCK
+    found = []
+    if p.dataset not in datasets.GENERATED:
+        source = datasets.source(p.dataset)
+        alone = real and p.listening_folder and p.listening_source == p.dataset
+        check = getattr(source, "validate_base", source.validate) if alone else source.validate
+        found += check(resolve(p.dataset_folder))
+    if real and p.listening_folder:
+        source = datasets.source(p.listening_source)
+        found += getattr(source, "validate_log", source.validate)(resolve(p.listening_folder))
     return [f"noticed: {sentence}" for sentence in found] or ["missing: nothing"]
 
 
 def _tracks(study):
-    count = _clips(study) or (study.parameters.dataset in datasets.GENERATED and study.parameters.n_tracks)
+    count = _n_tracks(study)
     return f"{count} tracks" if count else f"tracks of {study.parameters.dataset} (counted by 10_prepare_data)"
 
 
@@ -73,10 +81,18 @@ def _clips(study):
     """Clips to embed, as far as they can be told: made ones by their number, others once they are prepared."""
     if not stages.extracted(study.parameters):
         return 0
+    return _n_tracks(study)
+
+
+def _n_tracks(study):
+    """Tracks: made ones by their number, prepared ones as counted, others by the sound files in their folder."""
+    p = study.parameters
+    if p.dataset in datasets.GENERATED:
+        return p.n_tracks
     tracks = study.path("data", "tracks.parquet")
-    if study.parameters.dataset in datasets.GENERATED:
-        return study.parameters.n_tracks
-    return len(read_parquet(tracks)) if tracks.is_file() else 0
+    if tracks.is_file():
+        return len(read_parquet(tracks))
+    return sum(path.suffix.lower() in SUFFIXES for path in resolve(p.dataset_folder).rglob("*"))
 
 
 def spoken(snakemake):
@@ -102,7 +118,7 @@ def _seconds(rule, count, study):
         each = [SECONDS_A_CLIP[name.split("_")[0]] for name in [*stages.extracted(p), *stages.twins(p)]]
         return fixed + np.mean(each) * count * _clips(study) * p.clip_seconds / 30
     if rule == "knn":
-        return fixed + count * p.n_permutations * p.n_users * _clips(study) * 3e-7
+        return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 3e-7
     return fixed
 
 

@@ -1,16 +1,17 @@
 """Which notebook is which stage of a study: shared by the Snakefile, the runner of one job and the plan."""
 
 import ast
+import hashlib
 import json
 from pathlib import Path
 
 import nbformat
 import yaml
-from lib.ready_made import is_ready_made
 
-from lib import backends, controls
+from lib import backends, controls, datasets
 from lib.provenance import code_digest
-from lib.study import ROOT, Study, load_parameters, parameters_digest, resolve
+from lib.ready_made import is_ready_made
+from lib.study import MOCK, NO_LISTENERS, ROOT, Study, load_parameters, parameters_digest, resolve
 from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -30,7 +31,7 @@ def parse_overrides(words):
             raise ValueError(f"Expected name=value, found {pair[0]!r}; for example SET='n_users=300 seed=7'.")
     try:
         return {name: yaml.safe_load(value) for name, value in pairs}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"Expected YAML after name=, found {words}: {str(error).splitlines()[0]}.") from None
 
 
@@ -90,6 +91,28 @@ def digest(notebook, parameters):
     uses_table = any("study.named" in source or "recommender_table" in source for source in code)
     names = [name for name in names if name != "backend"] + (["recommender_table"] if uses_table else [])
     return f"{code_digest(code)}-{parameters_digest(parameters, names)}"
+
+
+def sources_digest(parameters):
+    """What lies in the files that a study reads and does not make: their names, sizes and times of change.
+
+    Parameters
+    ----------
+    parameters : Parameters
+
+    Returns
+    -------
+    str
+        Empty where there are none.
+    """
+    p = parameters
+    folders = [p.dataset_folder] if p.dataset not in datasets.GENERATED else []
+    folders += [p.listening_folder] if p.listening_source not in (MOCK, NO_LISTENERS) else []
+    files = [resolve(name) for name in (p.labels_table, p.public_log) if name]
+    for folder in {resolve(folder) for folder in folders if folder}:
+        files += [path for path in folder.rglob("*") if path.is_file()]
+    seen = sorted((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.is_file())
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:12] if seen else ""
 
 
 def read_json(path):

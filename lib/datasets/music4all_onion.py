@@ -70,7 +70,7 @@ def cite():
 
 
 def validate(folder):
-    """Compare a folder with what is published.
+    """Compare a folder that holds all of it with what is published.
 
     Parameters
     ----------
@@ -82,18 +82,30 @@ def validate(folder):
         A sentence for each thing that is missing, only a part, or not as published; empty where all is well.
     """
     folder = Path(folder)
-    problems = []
     if not folder.is_dir():
         return [f"Expected a folder at {folder}, found none: make it and put the published files there."]
+    return validate_log(folder) + validate_base(folder)
+
+
+def validate_log(folder):
+    """Compare the log in a folder with the published one; as `validate`."""
+    folder = Path(folder)
     log = log_path(folder)
     if log is None:
-        problems.append(f"Expected the log {LOG}.bz2 in {folder.name}/, found none: get it from {RECORDS}.")
-    elif log.suffix == ".bz2" and log.stat().st_size > LOG_BYTES:
-        found = _md5(log)
-        if found != LOG_MD5:
-            problems.append(f"Expected {log.name} with md5 {LOG_MD5}, found {found}: fetch it again from {RECORDS}.")
-    else:
-        problems.append(f"{log.name} is a part of the published log or another version of it ({_megabytes(log)} MB).")
+        return [f"Expected the log {LOG}.bz2 in {folder.name}/, found none: get it from {RECORDS}."]
+    if log.suffix != ".bz2":
+        return [f"{log.name} is not the published .bz2 ({_megabytes(log):,} MB): whether it is whole was not checked."]
+    if log.stat().st_size < LOG_BYTES:
+        return [f"{log.name} is a part of the published log or another version of it ({_megabytes(log)} MB)."]
+    found = _md5(log)
+    if found != LOG_MD5:
+        return [f"Expected {log.name} with md5 {LOG_MD5}, found {found}: fetch it again from {RECORDS}."]
+    return []
+
+
+def validate_base(folder):
+    """Compare tables and clips of the base set in a folder with the published ones; as `validate`."""
+    folder, problems = Path(folder), []
     for name, columns in TABLES.items():
         path = folder / name
         if not path.is_file():

@@ -90,6 +90,9 @@ def test_a_row_may_stand_for_several_listens(tmp_path):
     )
     done = bulk.prepare(in_batches(log.assign(count=[3, 1])), tmp_path / "new", test_date=D)
     assert done.parts.train["count"].tolist() == [3, 1]
+    pd.testing.assert_frame_equal(
+        done.parts.train, splits.split(log.assign(count=[3, 1]), test_date=D).train
+    )  # frames count too
     events = pd.read_parquet(tmp_path / "new" / "events.parquet")
     assert events["track_id"].tolist() == ["a", "a", "a", "b"]
     assert events["event"].unique().tolist() == ["play"]

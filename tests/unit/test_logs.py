@@ -150,10 +150,12 @@ def test_a_zone_that_is_none_is_refused(tmp_path):
         ("event", "liked", r"an event of play, skip, complete of log.csv, found 'liked' in row 2 "),
         ("played_seconds", "-1", r"played_seconds of 0 or more of log.csv, found -1.0 in row 2 "),
         ("played_seconds", "long", r"numbers in column played_seconds of log.csv, found 'long' in row 2 "),
-        ("count", "-3", r"a count of 1 or more of log.csv, found -3.0 in row 2 "),
-        ("count", "0", r"a count of 1 or more of log.csv, found 0.0 in row 2 "),
-        ("count", "1.5", r"a count of 1 or more of log.csv, found 1.5 in row 2 "),
-        ("count", "", r"a count of 1 or more of log.csv, found None in row 2 "),
+        ("count", "-3", r"a count of 1 to 1,000,000 of log.csv, found -3.0 in row 2 "),
+        ("played_seconds", "inf", r"played_seconds of 0 or more of log.csv, found inf in row 2 "),
+        ("count", "1000001", r"a count of 1 to 1,000,000 of log.csv, found 1000001.0 in row 2 "),
+        ("count", "0", r"a count of 1 to 1,000,000 of log.csv, found 0.0 in row 2 "),
+        ("count", "1.5", r"a count of 1 to 1,000,000 of log.csv, found 1.5 in row 2 "),
+        ("count", "", r"a count of 1 to 1,000,000 of log.csv, found None in row 2 "),
     ],
 )
 def test_values_that_cannot_be_are_named_with_their_row(tmp_path, column, value, message):

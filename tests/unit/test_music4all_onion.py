@@ -111,5 +111,5 @@ def test_validate_compares_the_sum_of_a_log_of_full_size(tmp_path, monkeypatch):
 
 def test_the_public_sample_is_seen_as_a_part(shared_data):
     said = onion.validate(shared_data / "music4all-onion-sample")
-    assert said[0].startswith("userid_trackid_timestamp.tsv is a part of the published log")
+    assert said[0].startswith("userid_trackid_timestamp.tsv is not the published .bz2")
     assert len(said) == 7

@@ -3,6 +3,7 @@
 import ast
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -86,3 +87,63 @@ def test_real_records_become_a_study(tmp_path, shared_data):
     parts = results.parts(study)
     assert len(parts["train"]) == (~late).sum()
     assert sum(len(parts[name]) for name in results.PARTS[1:]) == (late & known).sum()
+
+
+def test_edited_sources_change_what_the_workflow_goes_by(tmp_path):
+    from workflow import stages
+
+    (tmp_path / "plays.csv").write_text("user_id,track_id,timestamp\n")
+    study = study_of(tmp_path, dataset="recordings", dataset_folder=str(tmp_path), listening_source="recordings")
+    before = stages.sources_digest(study.parameters)
+    assert before == stages.sources_digest(study.parameters)
+    (tmp_path / "plays.csv").write_text("user_id,track_id,timestamp\nu,t,2024-01-01\n")
+    assert stages.sources_digest(study.parameters) != before
+    assert stages.sources_digest(load_parameters("toy")) == ""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"test_date": "2024-02-30"}, "found '2024-02-30'"),
+        ({"labels_table": "none.csv"}, r"table of labels at 'none.csv', found no such file"),
+    ],
+)
+def test_what_can_only_fail_later_is_refused_at_once(tmp_path, overrides, message):
+    with pytest.raises(ValueError, match=message):
+        preparation.check_sources(study_of(tmp_path, **overrides))
+
+
+def test_published_logs_take_no_columns_of_ones_own(tmp_path, shared_data):
+    folder = str(shared_data / "music4all-onion-sample")
+    study = study_of(tmp_path, "onion_sample", dataset_folder=folder, time_zone="Europe/Berlin")
+    with pytest.raises(preparation.PreparationError, match=r"no time_zone for music4all_onion, .*'Europe/Berlin'"):
+        preparation.check_sources(study)
+
+
+def test_a_public_log_of_a_month_alone_is_taken_as_it_is(tmp_path, shared_data):
+    log = str(shared_data / "music4all-onion-sample" / "userid_trackid_timestamp.tsv")
+    found = preparation.public_profile(study_of(tmp_path, public_log=log))
+    assert found.pairs == 48_787
+    assert found.source == log
+    public = preparation.public_profile(study_of(tmp_path))
+    assert found.quantile("tracks_a_user", 0.5) == public.quantile("tracks_a_user", 0.5) == 11
+
+
+def test_a_longer_public_log_gives_its_published_month_or_its_last(tmp_path):
+    from lib import listening
+    from lib.datasets import latent
+
+    for date in ("2019-02-01", "2010-06-01"):
+        log = listening.simulate(
+            latent.tracks(n_tracks=200, seed=0),
+            n_users=60,
+            tracks_per_user=30,
+            content_strength=0.3,
+            cold_share=0.0,
+            test_date=date,
+            rng=np.random.default_rng(0),
+        )
+        log.to_parquet(tmp_path / "log.parquet")
+        found = preparation.public_profile(study_of(tmp_path, public_log=str(tmp_path / "log.parquet")))
+        assert 10 < found.listeners <= 60
+        assert found.pairs < log.drop_duplicates(["user_id", "track_id"]).shape[0] / 2

@@ -49,7 +49,7 @@ def test_graded_gains_equal_sklearn_on_every_query(rng, threshold):
     ]
     frame = tracks(texts, rng.integers(0, 25, n))
     vectors = Vectors.of(ids(n), rng.standard_normal((n, 5)))
-    relevant = relevance(frame, "label", "recording", threshold)
+    relevant = relevance(frame, "label", "recording", threshold, ",")
     scores = retrieval.ndcg(retrieval.nearest(vectors, relevant.recording, 10), relevant)
     scaled = (vectors.values - vectors.values.mean(0)) / vectors.values.std(0)
     unit = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
@@ -84,7 +84,7 @@ def test_blocks_do_not_change_a_list(rng, monkeypatch):
     recording = rng.integers(0, 40, 90)
     whole = retrieval.nearest(vectors, recording)
     graded = relevance(
-        tracks([f"{a},{b}" for a, b in rng.integers(0, 6, (90, 2))], recording), "label", "recording", 0.3
+        tracks([f"{a},{b}" for a, b in rng.integers(0, 6, (90, 2))], recording), "label", "recording", 0.3, ","
     )
     ideal = graded.ideal(10)
     monkeypatch.setattr(retrieval, "BLOCK_BYTES", 4000)
@@ -255,3 +255,10 @@ def test_what_cannot_be_is_a_sentence():
 def test_labels_are_kept_sparse():
     frame = tracks([f"{n % 5}" for n in range(10)], range(10))
     assert sparse.issparse(relevance(frame, "label", "none such", 0.3).labels)
+
+
+def test_a_name_with_a_comma_is_one_label_unless_lists_are_asked_for():
+    names = ["Bach, J. S.", "Bach, C. P. E.", "Bach, J. S."]
+    frame = tracks(names, [0, 1, 2])
+    assert relevance(frame, "label", "recording").counts().tolist() == [1, 0, 1]
+    assert relevance(frame, "label", "recording", 0.2, ",").counts().tolist() == [2, 2, 2]

@@ -26,7 +26,7 @@ min_val_users: 1
 backend_ids: [mfcc, musicnn_mtt]
 label_columns: {{}}
 same_recording: recording_id
-relevant_by: recording_id
+relevant_by: composer
 n_permutations: 19
 """
 
