@@ -3,14 +3,14 @@ STUDY ?= demo
 PYTHON ?= python3.11
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 SET ?=
-BACKENDS ?=
+BACKEND ?=
 # 00_index is read first and run last
 NOTEBOOKS = $(wildcard notebooks/[1-9]*.ipynb) notebooks/00_index.ipynb
 RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET))
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook plan test test-all lab notebooks thesis lint clean
+.PHONY: help workbook plan test test-all lab notebooks weights thesis lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the
 
 notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
 	.venv/bin/python workflow/refresh.py
+
+weights: .venv/.ready ## fetch a backend's published weights ahead of time (BACKEND=mert_95m)
+	@.venv/bin/python -m lib weights $(BACKEND)
 
 thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
 	@.venv/bin/python workflow/finish.py thesis $(STUDY)

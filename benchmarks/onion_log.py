@@ -62,16 +62,18 @@ def write(path, n_rows, seed=0):
     block = pd.concat(years).sort_values(["user_id", "timestamp"], ascending=[True, False], kind="stable")
     block = pa.Table.from_pandas(block.astype({"timestamp": "datetime64[s]"}), preserve_index=False)
     users = block["user_id"].to_numpy()
-    copies = -(-n_rows // len(block))
+    ends = np.append(np.flatnonzero(np.diff(users)) + 1, len(users))  # of listeners
+    copies, rest = divmod(n_rows, len(block))
+    sizes = [len(block)] * copies + ([int(ends[np.searchsorted(ends, rest)])] if rest else [])
     options = pa.csv.WriteOptions(delimiter="\t", quoting_style="none")
     write_parquet(pd.DataFrame({"track_id": tracks}), path.parent / "tracks.parquet")  # the ids that there are
     with write_atomically(path) as beside:
         schema = pa.schema([("user_id", pa.int64()), ("track_id", pa.string()), ("timestamp", pa.timestamp("s"))])
         with pa.csv.CSVWriter(beside, schema, write_options=options) as writer:
-            for copy in progress(range(copies), label="writing copies", unit="copy"):
-                column = pa.array(users + copy * N_USERS)
-                writer.write_table(block.set_column(0, "user_id", column).cast(schema))
-    return copies * len(block)
+            for copy, size in enumerate(progress(sizes, label="writing copies", unit="copy")):
+                column = pa.array(users[:size] + copy * N_USERS)
+                writer.write_table(block.slice(0, size).set_column(0, "user_id", column).cast(schema))
+    return sum(sizes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The library without notebooks: ``python -m lib embed|split|evaluate|import|export``.
+"""The library without notebooks: ``python -m lib embed|split|evaluate|import|export|weights``.
 
 Exit codes: 0 done, 1 the input is not what it has to be (one sentence on standard error), 2 wrong usage.
 """
@@ -38,20 +38,24 @@ def embed(options):
 
 def split(options):
     """The four parts of a listening log."""
-    import tempfile
+    import shutil
 
     from lib import bulk, logs
     from lib.progress import progress
     from lib.tables import write_parquet
 
-    with tempfile.TemporaryDirectory() as folder:  # for a log of any size
+    out = options.out.resolve()
+    scratch = out.with_name(f".{out.name}.new")  # on the disk of the output: a system's own may be small, or in memory
+    try:
         parts = bulk.prepare(
             logs.batches(options.events),
-            f"{folder}/new",
+            scratch,
             test_date=options.test_date,
             val_users="published",
             progress=progress,
         ).parts
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     for name in ("train", "val", "hot_test", "cold_test"):
         part = getattr(parts, name)
         write_parquet(part, options.out / f"{name}.parquet")
@@ -89,6 +93,19 @@ def import_(options):
     return 0
 
 
+def weights(options):
+    """Fetch a backend's published files ahead of time."""
+    from lib import backends
+    from lib.backends import checkpoints
+
+    entry = backends.REGISTRY.get(options.backend)
+    if entry is None or not entry.hub:
+        hubs = ", ".join(name for name, known in backends.REGISTRY.items() if known.hub)
+        raise ValueError(f"Expected a backend whose weights lie on a hub ({hubs}), found {options.backend!r}.")
+    print(f"{options.backend}: {checkpoints.locate(options.backend)} ({entry.licence})")
+    return 0
+
+
 def export(options):
     """Write a backend's vectors for others."""
     from lib import ready_made
@@ -108,7 +125,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate|import|export")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate|import|export|weights")
 
     verb = verbs.add_parser("embed", help="audio files -> one vector each, as Parquet (track_id = file stem, vector)")
     verb.add_argument("backend", metavar="BACKEND", help="mfcc, musicnn_msd, musicnn_mtt, vgg_msd or vgg_mtt")
@@ -139,6 +156,10 @@ def _parser():
     verb.add_argument("file", type=Path, metavar="FILE", help=".npy, .parquet, or features as .tsv, .tsv.bz2, .csv")
     verb.add_argument("--ids", type=Path, metavar="IDS", help="for .npy: an id a line, or a CSV with a column trackid")
     verb.set_defaults(run=import_)
+
+    verb = verbs.add_parser("weights", help="fetch a backend's published files, or say where they are")
+    verb.add_argument("backend", metavar="BACKEND")
+    verb.set_defaults(run=weights)
 
     verb = verbs.add_parser("export", help="a backend's vectors of a study -> .parquet, or .npy with its ids beside it")
     verb.add_argument("study", metavar="STUDY", help="name of a file in params/")

@@ -126,8 +126,40 @@ def features(path, audio_hash, backend, cache=None):
     return found
 
 
-def calibration(tracks, name, n_clips, cache):
-    """Features of some clips, evenly spread over `tracks`, on which an untrained twin's statistics are set.
+def network(name, tracks, parameters):
+    """Make a backend as a study asks for it.
+
+    Parameters
+    ----------
+    name : str
+        Its id; twins of networks with batch normalisations are calibrated here.
+    tracks : DataFrame
+        ``track_id, path`` of the clips that may be used for that, in a fixed order.
+    parameters : Parameters
+        `layer`, `pooling`, `device`, `untrained_seed` and `calibration_clips` count where the adapter has the choice.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    ValueError
+        Where its weights are not there (the sentence says which files to put where), or an option is not among its.
+    """
+    p = parameters
+    given = {"device": p.device}
+    given |= {"layer": p.layer} if p.layer >= 0 else {}
+    given |= {"pooling": p.pooling} if p.pooling else {}
+    if name in backends.UNTRAINED.values():
+        given |= {"seed": p.untrained_seed}
+        if "calibration" in backends.options(name):
+            given |= {"calibration": calibration(tracks, name, p.calibration_clips)}
+    return backends.create(name, **{option: given[option] for option in backends.options(name) if option in given})
+
+
+def calibration(tracks, name, n_clips):
+    """Waveforms of some clips, evenly spread over `tracks`, on which an untrained twin's statistics are set.
 
     Parameters
     ----------
@@ -136,19 +168,17 @@ def calibration(tracks, name, n_clips, cache):
     name : str
         The twin's id.
     n_clips : int
-    cache : Path
 
     Returns
     -------
     list of ndarray
         As ``backends.create(name, calibration=…)`` takes them.
     """
-    trained = backends.create(next(b for b, twin in backends.UNTRAINED.items() if twin == name))
     step = max(1, len(tracks) // n_clips)
     found = []
     for path in tracks["path"].iloc[::step].head(n_clips):
         try:
-            found.append(features(resolve(path), audio.audio_hash(resolve(path)), trained, cache))
+            found.append(audio.load(resolve(path), backends.REGISTRY[name].sample_rate))
         except audio.AudioError as error:
             say(f"not used for calibration: {error}")
     return found

@@ -28,11 +28,14 @@ COLOURS = {
     "mule": "#2f4b7c",
     "muq": "#a05195",
     "muq_mulan": "#d45087",
+    "crepe": "#7b8b00",
+    "crepe_tiny": "#b5c334",
+    "vibenet": "#006d77",
     "artist": "#000000",
     "genre": "#444444",
     "factors": "#8c2d04",
 }
-MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8>s1", strict=True))
+MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8234s>1", strict=True))
 CONTROL_COLOURS = {
     "real": "#0072b2",
     "untrained": "#e69f00",

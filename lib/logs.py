@@ -21,7 +21,7 @@ from lib.tables import EVENTS, UTC_MICROSECONDS
 
 NEEDED = ("user_id", "track_id", "timestamp")
 OPTIONAL = ("event", "played_seconds", "position_seconds", "count")
-ZONED = r":\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$"  # a time of day that ends in its offset
+ZONED = r"\d[T ]\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$"  # a time of day, with colons or without, that ends in its offset
 SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 TIME = pa.timestamp("us", "UTC")
 ROWS = 1_000_000

@@ -56,6 +56,9 @@ class Parameters(pydantic.BaseModel):
     backend_ids: list[str]
     backend: str
     label_columns: dict[str, str]
+    layer: int = pydantic.Field(ge=-1)
+    pooling: Literal["", "mean", "max", "mean_std", "first"]
+    device: str
     batch_size: int = pydantic.Field(ge=1)
     feature_cache: bool
     calibration_clips: int = pydantic.Field(ge=1)

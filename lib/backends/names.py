@@ -23,6 +23,12 @@ LABELS = {
     "musicfm_untrained": "MusicFM (untrained)",
     "muq_untrained": "MuQ (untrained)",
     "muq_mulan_untrained": "MuQ-MuLan (untrained)",
+    "mule_untrained": "MULE (untrained)",
+    "crepe": "CREPE",
+    "crepe_tiny": "CREPE tiny",
+    "crepe_untrained": "CREPE (untrained)",
+    "crepe_tiny_untrained": "CREPE tiny (untrained)",
+    "vibenet": "VibeNet",
 }
 
 # Left: as the two papers, their code and the published tables spell it (arXiv 2409.08987 and 2604.23077). Their MERT is

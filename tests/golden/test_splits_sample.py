@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
+from lib import bulk, logs
 from lib.splits import interactions, leakage, read_log, split
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "music4all-onion-sample"
@@ -32,15 +33,21 @@ def test_sample_reads_as_described():
     assert pairs["count"].eq(1).all()
 
 
+@pytest.mark.parametrize("route", ["frame", "stream"])
 @pytest.mark.parametrize("val_users", ["published", "all"])
-def test_split_reproduces_an_independent_computation(by_pandas, val_users):
+def test_split_reproduces_an_independent_computation(by_pandas, tmp_path, val_users, route):
     train, test = by_pandas
     with_cold = test[test.cold].user_id.unique()
     users = sorted(set(test.user_id) - set(with_cold)) if val_users == "published" else sorted(set(test.user_id))
     val_ids, _ = train_test_split(users, test_size=0.7, random_state=42)
     val, rest = test[test.user_id.isin(val_ids)], test[~test.user_id.isin(val_ids)]
     expected = [train, val[~val.cold], val[val.cold], rest[~rest.cold], rest[rest.cold]]
-    parts = split(read_log(LOG), test_date=D, val_users=val_users)
+    options = {"test_date": D, "val_users": val_users}
+    if route == "frame":
+        parts = split(read_log(LOG), **options)
+    else:
+        parts = bulk.prepare(logs.batches(LOG), tmp_path / "new", **options).parts
+        assert bulk.leakage(parts, tmp_path / "new" / "events.parquet", D)["ok"].all()
     assert [len(part) for part in parts] == [len(part) for part in expected]
     for part, frame in zip(parts, expected, strict=True):
         assert set(zip(part.user_id, part.track_id, strict=True)) == set(

@@ -1,11 +1,14 @@
 """The streamed route gives what the frames give, leaves nothing half done, and counts what it leaves out."""
 
+import tempfile
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from lib import bulk, splits
+from lib.__main__ import main
 from lib.tables import check
 
 D = "2019-02-01"
@@ -42,6 +45,16 @@ def test_a_streamed_log_becomes_what_a_frame_becomes(tmp_path, rng, preset, val_
     assert bulk.leakage(done.parts, tmp_path / "new" / "events.parquet", D, preset=preset, positives=positives)[
         "ok"
     ].all()
+
+
+def test_ids_may_be_dictionary_encoded(tmp_path, rng):
+    log = random_log(rng)
+    coded = log.astype({"user_id": "category", "track_id": "category", "event": "category"})
+    (first, *_) = batches = list(in_batches(coded))
+    assert pa.types.is_dictionary(first.schema.field("track_id").type)  # else this test proves nothing
+    done = bulk.prepare(iter(batches), tmp_path / "new", test_date=D)
+    for mine, clear in zip(done.parts, splits.split(log, test_date=D), strict=True):
+        pd.testing.assert_frame_equal(mine, clear)
 
 
 def test_events_are_the_rows_of_the_window_in_their_order(tmp_path, rng):
@@ -116,6 +129,18 @@ def test_nothing_is_left_where_the_log_breaks_off(tmp_path, rng):
     with pytest.raises(ValueError, match="cut in the middle"):
         bulk.prepare(breaking(), tmp_path / "new", test_date=D)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_the_verb_keeps_its_scratch_beside_the_output_and_removes_it(tmp_path, rng, monkeypatch, breaks):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # a system's own folder is not needed
+    log = random_log(rng)
+    if breaks:
+        log["timestamp"] = log["timestamp"].astype(str).where(log.index < len(log) - 1, "yesterday")
+    log.to_csv(tmp_path / "log.csv", index=False)
+    code = main(["split", str(tmp_path / "log.csv"), "--test-date", D, "--out", str(tmp_path / "parts")])
+    assert code == int(breaks)
+    assert {path.name for path in tmp_path.iterdir()} == ({"log.csv"} if breaks else {"log.csv", "parts"})
 
 
 def test_more_rows_than_memory_spill_to_disk(tmp_path, rng, monkeypatch):

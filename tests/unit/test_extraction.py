@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from lib import audio, extraction
+from lib.study import load_parameters
 from lib.vectors import VectorStore
 
 
@@ -177,3 +178,18 @@ def test_clips_are_decoded_while_the_network_is_busy():
         time.sleep(0.01)
     assert extraction.CLIPS_AHEAD <= len(decoded) <= extraction.CLIPS_AHEAD + 1
     stream.close()
+
+
+def test_a_network_gets_the_options_it_takes_and_no_others(tracks):
+    parameters = load_parameters("toy")
+    assert extraction.network("mfcc", tracks, parameters).name == "mfcc"
+    twin = extraction.network("musicnn_untrained", tracks, parameters)
+    assert "calibrated on" in twin.revision
+    assert "seed 0" in twin.checkpoint
+
+
+def test_calibration_reads_waveforms_at_the_twins_rate_and_passes_over_what_it_cannot_read(tracks):
+    open(tracks["path"][0], "w").close()
+    clips = extraction.calibration(tracks, "musicnn_untrained", 7)
+    assert len(clips) == 6
+    assert all(len(clip) == 1600 for clip in clips)  # a tenth of a second at 16 kHz

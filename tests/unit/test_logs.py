@@ -122,6 +122,9 @@ def test_a_file_without_header_takes_names(tmp_path):
         ("Europe/Berlin", "2019-07-01 12:00:00", "2019-07-01 10:00:00"),
         ("Europe/Berlin", "2019-01-01 12:00:00", "2019-01-01 11:00:00"),
         ("Europe/Berlin", "2019-01-01 12:00:00+05:00", "2019-01-01 07:00:00"),  # its own zone goes before
+        ("Europe/Berlin", "20190101T120000+0500", "2019-01-01 07:00:00"),  # without colons too
+        ("Europe/Berlin", "2019-01-01T12Z", "2019-01-01 12:00:00"),
+        ("Europe/Berlin", "2019-01-01", "2018-12-31 23:00:00"),  # a day of the month is no offset
         ("Europe/Berlin", "2019-10-27 02:30:00", "2019-10-27 00:30:00"),  # occurs twice: the first
         ("Europe/Berlin", "2019-03-31 02:30:00", "2019-03-31 01:00:00"),  # skipped: the next that existed
     ],
@@ -201,6 +204,17 @@ def test_a_compressed_log_cut_in_the_middle_is_a_sentence(tmp_path, suffix, sque
     path.write_bytes(whole)
     assert len(read_log(path)) == 4000
     path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LogError, match="cut or damaged"):
+        read_log(path)
+
+
+@pytest.mark.parametrize(("suffix", "squeeze"), [(".bz2", bz2.compress), (".gz", gzip.compress)])
+def test_a_log_compressed_in_several_streams_is_read_to_its_end(tmp_path, suffix, squeeze):
+    parts = [b"user_id\ttrack_id\ttimestamp\n", b"u\tt\t2019-02-01\n" * 3000, b"v\tt\t2019-02-01\n" * 2000]
+    path = tmp_path / f"log.tsv{suffix}"  # as parallel compressors write it
+    path.write_bytes(b"".join(squeeze(part) for part in parts))
+    assert read_log(path)["user_id"].value_counts().to_dict() == {"u": 3000, "v": 2000}
+    path.write_bytes(b"".join(squeeze(part) for part in parts)[:-8])
     with pytest.raises(LogError, match="cut or damaged"):
         read_log(path)
 

@@ -1,4 +1,6 @@
-"""Each rule of the split on a log made by hand, properties on random logs, and logs as files."""
+"""Each rule of the split on a log made by hand, by frame and by stream; properties on random logs."""
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -7,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
+from lib import bulk, logs, splits
 from lib.logs import LogError
-from lib.splits import (
-    PAIR,
-    Split,
-    SplitError,
-    interactions,
-    leakage,
-    require_validation_users,
-    split,
-    window,
-)
+from lib.splits import PAIR, Split, SplitError, interactions, require_validation_users, window
 from lib.tables import check
 
 D = "2019-02-01"
@@ -42,6 +36,30 @@ def many(n_users, *, cold=()):
     rows = [(str(u), "a", "2018-05-01") for u in range(1, n_users + 1)] + [("x", "b", "2018-05-01")]
     rows += [(str(u), "b", "2019-02-03") for u in range(1, n_users + 1)]
     return log(*rows, *((str(u), "c", "2019-02-04") for u in cold))
+
+
+class Route(NamedTuple):
+    """A way from a log to its parts and their audit, called as `lib.splits` is."""
+
+    split: callable
+    leakage: callable
+
+
+@pytest.fixture(params=["frame", "stream"])
+def route(request, tmp_path):
+    """Both routes: a frame in memory, and a file of text that passes as batches."""
+    if request.param == "frame":
+        return Route(splits.split, splits.leakage)
+
+    def split(events, **options):
+        events.to_csv(tmp_path / "log.csv", index=False)
+        return bulk.prepare(logs.batches(tmp_path / "log.csv"), tmp_path / "new", **options).parts
+
+    def leakage(parts, events, date, **options):
+        split(events, test_date=date, **options)
+        return bulk.leakage(parts, tmp_path / "new" / "events.parquet", date, **options)
+
+    return Route(split, leakage)
 
 
 # interactions
@@ -106,8 +124,8 @@ def test_window_goes_by_the_calendar(date, start, end):
     assert window(date) == (pd.Timestamp(start, tz="UTC"), pd.Timestamp(end, tz="UTC"))
 
 
-def test_window_and_date_are_half_open():
-    parts = split(
+def test_window_and_date_are_half_open(route):
+    parts = route.split(
         log(
             ("u", "before", "2018-01-31 23:59:59"),
             ("u", "first", "2018-02-01 00:00:00"),
@@ -122,53 +140,75 @@ def test_window_and_date_are_half_open():
     assert set(in_tests(parts)) == {("u", "tie"), ("u", "end")}
 
 
-def test_a_pair_heard_only_before_the_window_is_new_again():
-    parts = split(log(("u", "a", "2018-01-01"), ("u", "b", "2018-05-01"), ("u", "a", "2019-02-02")), test_date=D)
+@pytest.mark.parametrize(
+    ("date", "start", "end"),
+    [
+        ("2019-01-31", "2018-01-31", "2019-02-28"),  # no 31st a month after
+        ("2020-01-31", "2019-01-31", "2020-02-29"),  # leap year
+        ("2020-02-29", "2019-02-28", "2020-03-29"),  # no 29th a year before
+    ],
+)
+def test_the_edges_of_a_window_at_the_end_of_a_month(route, date, start, end):
+    second = pd.Timedelta(seconds=1)
+    moments = {
+        "too early": pd.Timestamp(start) - second, "first": pd.Timestamp(start),
+        "before": pd.Timestamp(date) - second, "at": pd.Timestamp(date),
+        "last": pd.Timestamp(end) - second, "too late": pd.Timestamp(end),
+    }  # fmt: skip
+    events = log(*(("u", track, time) for track, time in moments.items()))
+    parts = route.split(events, test_date=date)
+    assert set(pairs(parts.train)) == {("u", "first"), ("u", "before")}
+    assert set(in_tests(parts)) == {("u", "at"), ("u", "last")}
+    assert route.leakage(parts, events, date)["ok"].all()
+
+
+def test_a_pair_heard_only_before_the_window_is_new_again(route):
+    parts = route.split(log(("u", "a", "2018-01-01"), ("u", "b", "2018-05-01"), ("u", "a", "2019-02-02")), test_date=D)
     assert in_tests(parts) == {("u", "a"): 1}
 
 
 # train, test, hot, cold
 
 
-def test_counts_stop_at_the_date_and_pairs_heard_before_are_not_tested():
+def test_counts_stop_at_the_date_and_pairs_heard_before_are_not_tested(route):
     events = log(
         ("u", "a", "2018-06-01"), ("u", "a", "2019-01-31"), ("u", "a", "2019-02-05"), ("u", "a", "2019-02-06"),
         ("u", "b", "2019-02-07"), ("u", "b", "2019-02-08"), ("u", "b", "2019-03-08"),
     )  # fmt: skip
-    parts = split(events, test_date=D)
+    parts = route.split(events, test_date=D)
     assert pairs(parts.train) == {("u", "a"): 2}
     assert in_tests(parts) == {("u", "b"): 2}
-    assert leakage(parts, events, D)["ok"].all()
+    assert route.leakage(parts, events, D)["ok"].all()
 
 
-def test_canary_counts_from_after_the_date_are_caught():
+def test_canary_counts_from_after_the_date_are_caught(route):
     events = many(10)
     events = pd.concat([events, log(("1", "a", "2019-02-20"))])
-    right = split(events, test_date=D)
+    right = route.split(events, test_date=D)
     whole = interactions(events)  # the slip: count first, divide by date afterwards
     wrong = right._replace(train=whole[whole["timestamp"] < pd.Timestamp(D, tz="UTC")])
-    audit = leakage(wrong, events, D).set_index("check")["count"]
-    assert leakage(right, events, D)["ok"].all()
+    audit = route.leakage(wrong, events, D).set_index("check")["count"]
+    assert route.leakage(right, events, D)["ok"].all()
     assert audit["train counts hold plays before the test date only"] == 1
     assert audit.sum() == 1
 
 
-def test_canary_a_test_pair_in_train_is_caught():
+def test_canary_a_test_pair_in_train_is_caught(route):
     events = many(10)
-    right = split(events, test_date=D)
+    right = route.split(events, test_date=D)
     wrong = right._replace(train=pd.concat([right.train, right.hot_test.head(3)]))
-    audit = leakage(wrong, events, D).set_index("check")["count"]
+    audit = route.leakage(wrong, events, D).set_index("check")["count"]
     assert audit["no test pair is in train"] == 3
     assert audit["no train pair was first heard at the test date or later"] == 3
 
 
-def test_test_listeners_without_history_leave():
-    parts = split(log(("u", "a", "2018-05-01"), ("v", "a", "2019-02-03"), ("u", "b", "2019-02-03")), test_date=D)
+def test_test_listeners_without_history_leave(route):
+    parts = route.split(log(("u", "a", "2018-05-01"), ("v", "a", "2019-02-03"), ("u", "b", "2019-02-03")), test_date=D)
     assert set(in_tests(parts)) == {("u", "b")}
 
 
-def test_a_skip_before_the_date_makes_a_track_neither_hot_nor_heard():
-    parts = split(
+def test_a_skip_before_the_date_makes_a_track_neither_hot_nor_heard(route):
+    parts = route.split(
         log(
             ("u", "a", "2018-05-01", "play"), ("u", "b", "2018-05-01", "skip"),
             ("v", "b", "2018-05-01", "skip"), ("u", "b", "2019-02-03", "play"),
@@ -178,8 +218,22 @@ def test_a_skip_before_the_date_makes_a_track_neither_hot_nor_heard():
     assert pairs(parts.cold_test) == {("u", "b"): 1}
 
 
-def test_cold_is_absent_from_all_of_train_not_from_the_listeners_history():
-    parts = split(
+def test_positives_may_be_completes_alone(route):
+    events = log(
+        ("u", "a", "2018-05-01", "play"), ("u", "a", "2018-05-02", "complete"), ("u", "b", "2018-05-01", "play"),
+        ("u", "c", "2019-02-03", "play"), ("u", "b", "2019-02-04", "complete"), ("u", "a", "2019-02-04", "complete"),
+    )  # fmt: skip
+    every, completed = (route.split(events, test_date=D, positives=kind) for kind in ("all", "completed"))
+    assert (pairs(every.train), in_tests(every)) == ({("u", "a"): 2, ("u", "b"): 1}, {("u", "c"): 1})
+    assert (pairs(completed.train), pairs(completed.cold_test)) == ({("u", "a"): 1}, {("u", "b"): 1})
+    assert route.leakage(completed, events, D, positives="completed")["ok"].all()
+    assert not route.leakage(completed, events, D)["ok"].all()  # canary: of plays, there are others
+    with pytest.raises(SplitError, match="found 'liked'"):
+        route.split(events, test_date=D, positives="liked")
+
+
+def test_cold_is_absent_from_all_of_train_not_from_the_listeners_history(route):
+    parts = route.split(
         log(
             ("u", "a", "2018-05-01"), ("v", "b", "2018-05-01"), ("u", "b", "2019-02-03"), ("u", "c", "2019-02-03"),
             ("w", "c", "2019-02-02"),
@@ -193,8 +247,8 @@ def test_cold_is_absent_from_all_of_train_not_from_the_listeners_history():
 # validation
 
 
-def test_published_validation_has_listeners_with_hot_and_without_cold_pairs():
-    parts = split(many(20, cold=range(1, 11)), test_date=D, val_users="published")
+def test_published_validation_has_listeners_with_hot_and_without_cold_pairs(route):
+    parts = route.split(many(20, cold=range(1, 11)), test_date=D, val_users="published")
     candidates = [str(u) for u in range(11, 21)]
     assert set(parts.val["user_id"]) == set(train_test_split(candidates, test_size=0.7, random_state=42)[0])
     assert parts.cold_val.empty
@@ -203,8 +257,8 @@ def test_published_validation_has_listeners_with_hot_and_without_cold_pairs():
     assert len(parts.cold_test) == 10
 
 
-def test_all_validation_keeps_cold_pairs():
-    parts = split(many(20, cold=range(1, 21)), test_date=D, val_users="all")
+def test_all_validation_keeps_cold_pairs(route):
+    parts = route.split(many(20, cold=range(1, 21)), test_date=D, val_users="all")
     drawn = set(train_test_split([str(u) for u in range(1, 21)], test_size=0.7, random_state=42)[0])
     assert set(parts.val["user_id"]) == set(parts.cold_val["user_id"]) == drawn
     assert (len(parts.val), len(parts.hot_test)) == (6, 14)
@@ -213,37 +267,37 @@ def test_all_validation_keeps_cold_pairs():
     assert require_validation_users(parts, 6) == 6
 
 
-def test_a_listener_with_only_cold_pairs():
+def test_a_listener_with_only_cold_pairs(route):
     events = pd.concat([many(10), log(("x", "c", "2019-02-05"))])
-    published, everyone = (split(events, test_date=D, val_users=who) for who in ("published", "all"))
+    published, everyone = (route.split(events, test_date=D, val_users=who) for who in ("published", "all"))
     assert ("x", "c") in pairs(published.cold_test)
     assert "x" not in set(published.hot_test["user_id"]) | set(published.val["user_id"])
     assert ("x", "c") in pairs(everyone.cold_test) | pairs(everyone.cold_val)
 
 
-def test_numeric_ids_are_ordered_by_number():
+def test_numeric_ids_are_ordered_by_number(route):
     users = [str(u) for u in range(1, 31)]
     by_number = set(train_test_split(users, test_size=0.7, random_state=42)[0])
     by_text = set(train_test_split(sorted(users), test_size=0.7, random_state=42)[0])
     assert by_number != by_text  # '9' before '10': else this test proves nothing
-    assert set(split(many(30), test_date=D, val_users="published").val["user_id"]) == by_number
+    assert set(route.split(many(30), test_date=D, val_users="published").val["user_id"]) == by_number
     named = many(30).assign(user_id=lambda frame: "u" + frame["user_id"])
-    assert set(split(named, test_date=D).val["user_id"]) == {f"u{user}" for user in by_text}
+    assert set(route.split(named, test_date=D).val["user_id"]) == {f"u{user}" for user in by_text}
 
 
-def test_ids_given_as_numbers_become_text():
+def test_ids_given_as_numbers_become_text(route):
     events = many(10)
     events = events[events["user_id"] != "x"].astype({"user_id": "int64"})
-    assert check(split(events, test_date=D).train, "pairs")["user_id"].iloc[0] == "1"
+    assert check(route.split(events, test_date=D).train, "pairs")["user_id"].iloc[0] == "1"
 
 
-def test_order_of_rows_does_not_matter():
+def test_order_of_rows_does_not_matter(route):
     events = many(30, cold=(3, 4, 5))
-    for one, other in zip(split(events, test_date=D), split(events.iloc[::-1], test_date=D), strict=True):
+    for one, other in zip(route.split(events, test_date=D), route.split(events.iloc[::-1], test_date=D), strict=True):
         pd.testing.assert_frame_equal(one, other)
 
 
-def test_preset_of_2024_is_open_halved_and_without_cold():
+def test_preset_of_2024_is_open_halved_and_without_cold(route):
     events = pd.concat(
         [
             many(20, cold=range(1, 6)).assign(timestamp=lambda f: f["timestamp"].str.replace("2018-05", "2019-05")),
@@ -251,12 +305,12 @@ def test_preset_of_2024_is_open_halved_and_without_cold():
         ]
     )
     events["timestamp"] = events["timestamp"].str.replace("2019-02", "2020-02").str.replace("-02-0", "-02-2")
-    parts = split(events, preset="tamm2024")
+    parts = route.split(events, preset="tamm2024")
     assert parts.cold_val.empty
     assert parts.cold_test.empty
     assert (len(parts.val), len(parts.hot_test)) == (10, 10)
     assert in_tests(parts)["1", "b"] == 2
-    assert leakage(parts, events, "2020-02-20", preset="tamm2024")["ok"].all()
+    assert route.leakage(parts, events, "2020-02-20", preset="tamm2024")["ok"].all()
 
 
 @pytest.mark.parametrize(
@@ -269,9 +323,9 @@ def test_preset_of_2024_is_open_halved_and_without_cold():
         ({"test_date": "2010-01-01"}, SplitError, "2010-01-01, found none: choose another"),
     ],
 )
-def test_options_that_are_none(options, error, message):
+def test_options_that_are_none(route, options, error, message):
     with pytest.raises(error, match=message):
-        split(many(10), **({"test_date": D} | options))
+        route.split(many(10), **({"test_date": D} | options))
 
 
 @settings(max_examples=60, deadline=None)
@@ -292,12 +346,12 @@ def test_parts_are_disjoint_and_complete(rows, val_users):
     heard = events[(times >= start) & (times < end) & (events["event"] != "skip")]
     if not (times[heard.index] < pd.Timestamp(D, tz="UTC")).any():
         with pytest.raises(SplitError, match="found none: choose another"):
-            split(events, test_date=D, val_users=val_users)
+            splits.split(events, test_date=D, val_users=val_users)
         return
-    parts = split(events, test_date=D, val_users=val_users)
+    parts = splits.split(events, test_date=D, val_users=val_users)
     whole = pd.concat(parts)
     assert not whole.duplicated(PAIR).any()
-    assert leakage(parts, events, D)["ok"].all()
+    assert splits.leakage(parts, events, D)["ok"].all()
     known = set(parts.train["user_id"])
     expected = {(row.user_id, row.track_id) for row in heard.itertuples() if row.user_id in known}
     assert set(map(tuple, whole[PAIR].to_numpy())) == expected
@@ -306,8 +360,8 @@ def test_parts_are_disjoint_and_complete(rows, val_users):
     assert whole["count"].sum() + len(late_again) == of_known
 
 
-def test_split_is_five_frames_of_the_contract():
-    parts = split(many(40, cold=range(1, 9)), test_date=D)
+def test_split_is_five_frames_of_the_contract(route):
+    parts = route.split(many(40, cold=range(1, 9)), test_date=D)
     assert isinstance(parts, Split)
     for part in parts:
         check(part, "pairs")

@@ -1,0 +1,242 @@
+"""The frame of networks that give hidden states over time: layer, pooling, chunks, batches under a mask.
+
+Public: `POOLINGS`, `pool`, `before`, `draw` (random weights of an untrained twin), `FrameBackend` (an adapter fills in
+one method).
+"""
+
+import hashlib
+import inspect
+from abc import abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lib import audio
+from lib.backends import Backend
+
+POOLINGS = ("mean", "max", "mean_std", "first")
+_LEAST_FILLED = 0.8  # of the longest in a batch: what is shorter goes into the next one, instead of padding it
+
+
+def pool(hidden, valid, pooling):
+    """Turn hidden states over time into one vector a clip.
+
+    Parameters
+    ----------
+    hidden : torch.Tensor
+        Shape (batch, frames, width).
+    valid : torch.Tensor
+        Boolean, shape (batch, frames); False is padding, which counts nowhere. Each row has a valid frame.
+    pooling : str
+        `mean`, `max`, `first` (the first valid frame) or `mean_std` (mean, then population standard deviation).
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (batch, width), or (batch, 2 * width) for `mean_std`.
+
+    Raises
+    ------
+    ValueError
+        If the pooling is unknown.
+
+    Examples
+    --------
+    >>> pool(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([[True, True, False]]), "mean_std")
+    tensor([[2., 1.]])
+    """
+    _check_pooling(pooling)
+    mask = valid[..., None]
+    if pooling == "max":
+        return hidden.masked_fill(~mask, -torch.inf).amax(1)
+    if pooling == "first":
+        first = valid.to(torch.uint8).argmax(1)
+        return hidden[torch.arange(len(hidden), device=hidden.device), first]
+    count = mask.sum(1)
+    mean = hidden.masked_fill(~mask, 0).sum(1) / count
+    if pooling == "mean":
+        return mean
+    squares = (hidden - mean[:, None]).masked_fill(~mask, 0).square().sum(1)
+    return torch.cat([mean, (squares / count).sqrt()], dim=1)
+
+
+def before(lengths, frames):
+    """Mark the frames before each row's length.
+
+    Parameters
+    ----------
+    lengths : torch.Tensor
+        int64, shape (batch,).
+    frames : int
+
+    Returns
+    -------
+    torch.Tensor
+        Boolean, shape (batch, frames): True where there is no padding.
+
+    Examples
+    --------
+    >>> before(torch.tensor([1, 2]), 2)
+    tensor([[ True, False],
+            [ True,  True]])
+    """
+    return torch.arange(frames, device=lengths.device)[None] < lengths[:, None]
+
+
+def draw(build, seed):
+    """Build a network with random weights from a seed of its own; torch's global generator stays as it was.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the network; its initialisation draws from torch's generator.
+    seed : int
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Examples
+    --------
+    >>> draw(lambda: torch.nn.Linear(1, 1), seed=0).bias.shape
+    torch.Size([1])
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+class FrameBackend(Backend):
+    """A frozen network that gives hidden states over time; a vector is one layer of it, pooled over a clip's frames.
+
+    A subclass computes `_hidden` of a padded batch, and may prepare each whole clip in `_prepared`. Long clips are cut
+    into chunks, whose frames are pooled together; a last chunk shorter than `minimum_seconds` is dropped.
+
+    Parameters
+    ----------
+    name : str
+        Id in the registry.
+    network : torch.nn.Module
+    layer : int
+        0 is what enters the first transformer block, i what leaves block i.
+    pooling : str
+        One of `POOLINGS`.
+    n_layers, width : int
+        Transformer blocks, and numbers in a hidden state.
+    frame_rate : float
+        Hidden states a second.
+    checkpoint, revision : str
+        Which weights, which version of them.
+    chunk_seconds : float or None
+        Longest piece that goes through the network at once; None: always the whole clip.
+    minimum_seconds : float
+        Shorter clips are looped up to it.
+    device : str
+        As torch names it.
+
+    Raises
+    ------
+    ValueError
+        If the layer or the pooling is unknown.
+    """
+
+    def __init__(
+        self, name, network, *, layer, pooling, n_layers, width, frame_rate, checkpoint, revision,
+        chunk_seconds=None, minimum_seconds=1.0, device="cpu",
+    ):  # fmt: skip
+        _check_pooling(pooling)
+        if isinstance(layer, bool) or not isinstance(layer, int) or not 0 <= layer <= n_layers:
+            raise ValueError(
+                f"Expected a layer of {name} between 0 (what enters the first block) and {n_layers} (what leaves the "
+                f"last), found {layer!r}; choose one of them."
+            )
+        self.name, self.checkpoint, self.revision = name, checkpoint, revision
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.device = torch.device(device)
+        self.n_layers, self.width, self.frame_rate = n_layers, width, frame_rate
+        self.layer_index, self.pooling_name = layer, pooling
+        self.layer = f"{layer} of {n_layers}"
+        self.pooling = _rule(pooling, chunk_seconds, minimum_seconds)
+        self._chunk = None if chunk_seconds is None else round(chunk_seconds * self.sample_rate)
+        self._minimum = round(minimum_seconds * self.sample_rate)
+
+    @property
+    def dim(self):
+        """Numbers in a vector: the width, twice it for `mean_std`."""
+        return self.width * (2 if self.pooling_name == "mean_std" else 1)
+
+    def code_digest(self):
+        """Digest of the code between a file and a vector: adapter, network where it is ours, this frame, decoder."""
+        ours = (*type(self).__mro__[: type(self).__mro__.index(Backend)], type(self.network))
+        sources = {inspect.getfile(kind) for kind in ours if kind.__module__.startswith("lib.")}
+        parts = [Path(source).read_bytes() for source in sorted(sources | {inspect.getfile(audio)})]
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
+
+    @abstractmethod
+    def _hidden(self, waveforms, lengths):
+        """Hidden states of the chosen layer.
+
+        Parameters
+        ----------
+        waveforms : torch.Tensor
+            float32, shape (batch, samples), zeros after each row's length.
+        lengths : torch.Tensor
+            int64, shape (batch,): samples of each row.
+
+        Returns
+        -------
+        (torch.Tensor, torch.Tensor)
+            Hidden states (batch, frames, width) and which of them are valid, boolean (batch, frames); no valid one
+            depends on the other rows or on how far its own row is padded.
+        """
+
+    def _prepared(self, waveform):
+        """What is done to a whole clip before it is cut: float32 (samples,) to the same."""
+        return waveform
+
+    @torch.inference_mode()
+    def _embed_features(self, features):
+        pieces = [self._pieces(self._prepared(waveform)) for waveform in features]
+        flat = [piece for clip in pieces for piece in clip]
+        frames = iter(self._frames(flat, len(features)))
+        clips = [torch.cat([next(frames) for _ in clip]) for clip in pieces]
+        hidden = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True)
+        lengths = torch.tensor([len(clip) for clip in clips], device=hidden.device)
+        return pool(hidden, before(lengths, hidden.shape[1]), self.pooling_name).float().cpu().numpy()
+
+    def _pieces(self, waveform):
+        if len(waveform) < self._minimum:
+            waveform = np.resize(waveform, self._minimum)
+        if self._chunk is None or len(waveform) <= self._chunk:
+            return [waveform]
+        starts = range(0, len(waveform), self._chunk)
+        return [waveform[i : i + self._chunk] for i in starts if len(waveform) - i >= self._minimum]
+
+    def _frames(self, pieces, most):
+        """Valid frames of each piece, (frames, width); at most `most` pieces of like length go in together."""
+        order = sorted(range(len(pieces)), key=lambda i: -len(pieces[i]))
+        found = [None] * len(pieces)
+        while order:
+            longest = len(pieces[order[0]])
+            alike = [i for i in order[:most] if len(pieces[i]) >= _LEAST_FILLED * longest]
+            order = order[len(alike) :]
+            padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(pieces[i]) for i in alike], batch_first=True)
+            lengths = torch.tensor([len(pieces[i]) for i in alike])
+            hidden, valid = self._hidden(padded.to(self.device), lengths.to(self.device))
+            for row, i in enumerate(alike):
+                found[i] = hidden[row][valid[row]]
+        return found
+
+
+def _check_pooling(pooling):
+    if pooling not in POOLINGS:
+        raise ValueError(f"Expected a pooling among {', '.join(POOLINGS)}, found {pooling!r}; choose one of them.")
+
+
+def _rule(pooling, chunk_seconds, minimum_seconds):
+    what = {"mean_std": "mean and standard deviation", "first": "first"}.get(pooling, pooling)
+    rule = f"{what} frame" if pooling == "first" else f"{what} over frames"
+    if chunk_seconds is not None:
+        rule += f", clips above {chunk_seconds:g} s in chunks of that length"
+    return f"{rule}, shorter clips than {minimum_seconds:g} s looped"

@@ -1,0 +1,79 @@
+"""MuQ: MusicFM's conformer, trained on the Million Song Dataset to predict residual codes of mel patches.
+
+H. Zhu et al., 'MuQ: self-supervised music representation learning with mel residual vector quantization', 2025,
+arXiv 2501.01108. The published checkpoint is `model.safetensors`, whose keys begin with ``model.``, beside
+`config.json`, which also holds the statistics of the log-mel spectrogram.
+"""
+
+import json
+
+from lib.backends import conformer
+from lib.backends.checkpoints import CheckpointError, load_state
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_WRAPPED = {"position_embeddings_type": "rotary", "hidden_act": "swish"}
+
+
+def create(name, *, layer=None, pooling=None, weights="", revision=None, device="cpu", seed=0, calibration=None):
+    """Make MuQ or its untrained twin.
+
+    Parameters
+    ----------
+    name : str
+        `muq` or `muq_untrained`.
+    layer : int or None
+        0 to 12; None: 12, after the final norm.
+    pooling : str or None
+        One of `lib.backends.frames.POOLINGS`; None: mean.
+    weights : str or Path
+        Folder with the published files; empty: as `lib.backends.checkpoints.locate` finds them.
+    revision : str or None
+        Another commit of the hub's repository than the pinned one.
+    device : str
+        As torch names it.
+    seed : int
+        For the twin: which draw of weights.
+    calibration : list of numpy.ndarray or None
+        For the twin only: waveforms (samples,) of train clips at 24 kHz.
+
+    Returns
+    -------
+    ConformerBackend
+        Frozen.
+
+    Raises
+    ------
+    ValueError
+        If files are missing or do not fit, or an option is none of the above.
+
+    Examples
+    --------
+    >>> create("muq", weights="checkpoints/muq").dim  # doctest: +SKIP
+    1024
+    """
+    options = {"layer": layer, "pooling": pooling, "device": device, "calibration": calibration}
+    if name.endswith("_untrained"):
+        return conformer.twin(name, seed=seed, **options)
+    return conformer.trained(name, _read, weights=weights, revision=revision, **options)
+
+
+def _read(folder):
+    path = folder / WEIGHTS
+    state = {key.removeprefix("model."): value for key, value in load_state(path).items()}
+    return state, path, _statistics(folder / CONFIG)
+
+
+def _statistics(path):
+    """Mean and spread from the configuration, once it is seen to be of this network: no tensor tells these apart."""
+    expected = _WRAPPED | {"label_rate": conformer.FRAME_RATE}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        found = {key: config["w2v2_config"][key] for key in _WRAPPED} | {"label_rate": config["label_rate"]}
+        statistics = float(config["stat"]["melspec_2048_mean"]), float(config["stat"]["melspec_2048_std"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"Expected MuQ's published configuration in {path}, found something else ({error}); fetch the file anew."
+        ) from error
+    if found != expected:
+        raise CheckpointError(f"Expected {expected} in {path}, found {found}; it is of another network than MuQ-large.")
+    return statistics

@@ -1,0 +1,90 @@
+"""Music2Vec: a data2vec encoder trained on music at 16 kHz, 50 hidden states a second. Y. Li et al., ISMIR LBD 2022.
+
+Its input is normalised by the feature extractor of data2vec's speech checkpoint, as the model's card says. Published
+code of one paper fed it audio at 24 kHz; here `features` refuses every rate but 16 kHz.
+"""
+
+from lib.backends import REGISTRY
+from lib.backends.checkpoints import digest, load_state, load_strictly, locate
+from lib.backends.frames import draw
+from lib.backends.waveform import WaveformBackend, published_config
+
+_KEYS = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "layer_norm_eps",
+    "feat_extract_activation", "conv_dim", "conv_stride", "conv_kernel", "conv_bias", "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups", "conv_pos_kernel_size",
+)  # fmt: skip
+_IN_TRAINING_ALONE = ("masked_spec_embed$",)
+
+
+def network(config):
+    """Build the network with random weights.
+
+    Parameters
+    ----------
+    config : dict
+        Entries of the published ``config.json`` that differ from data2vec's base size.
+
+    Returns
+    -------
+    transformers.Data2VecAudioModel
+
+    Examples
+    --------
+    >>> network({"num_hidden_layers": 1}).config.hidden_size  # doctest: +SKIP
+    768
+    """
+    from transformers import Data2VecAudioConfig, Data2VecAudioModel
+
+    return Data2VecAudioModel(Data2VecAudioConfig(**config, mask_time_prob=0.0, attn_implementation="sdpa"))
+
+
+def create(name, *, layer=None, pooling=None, weights="", revision=None, device="cpu", seed=0):
+    """Make the Music2Vec backend, or its twin with random weights.
+
+    Parameters
+    ----------
+    name : str
+        `music2vec` or `music2vec_untrained`.
+    layer : int or None
+        0 to 12; None: the last, as published.
+    pooling : str or None
+        One of `lib.backends.frames.POOLINGS`; None: the mean, as published.
+    weights : str or Path
+        Folder of the published files; empty looks where `lib.backends.checkpoints.locate` says.
+    revision : str or None
+        A commit of the hub's repository; none is pinned.
+    device : str
+        As torch names it.
+    seed : int
+        Of a twin's weights.
+
+    Returns
+    -------
+    WaveformBackend
+
+    Raises
+    ------
+    CheckpointError
+        If the files are missing or not those of a data2vec audio encoder.
+    ValueError
+        If the layer or the pooling is unknown.
+
+    Examples
+    --------
+    >>> create("music2vec_untrained", layer=6).layer  # doctest: +SKIP
+    '6 of 12'
+    """
+    options = {"layer": layer, "pooling": pooling, "device": device}
+    if name.endswith("_untrained"):
+        net = draw(lambda: network({}), seed)
+        return WaveformBackend(name, net, checkpoint=f"random weights (seed {seed})", revision="", **options)
+    folder = locate(name, weights, revision)
+    # by keys: the published file has a path for a vocabulary's size, which transformers refuses
+    net = network(published_config(folder / "config.json", _KEYS))
+    state = load_state(folder / "pytorch_model.bin")
+    state = {key.removeprefix("data2vec_audio."): value for key, value in state.items()}
+    load_strictly(net, state, ignore=_IN_TRAINING_ALONE)
+    return WaveformBackend(
+        name, net, checkpoint=REGISTRY[name].hub, revision=digest(folder / "pytorch_model.bin"), **options
+    )
