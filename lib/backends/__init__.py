@@ -42,6 +42,10 @@ _MUQ_PAPER = (
     "H. Zhu et al., 'MuQ: self-supervised music representation learning with mel residual vector quantization', 2025, "
     "arXiv 2501.01108"
 )
+_ENCODECMAE_PAPER = (
+    "L. Pepino, P. Riera and L. Ferrer, 'EnCodecMAE: leveraging neural codecs for universal audio representation "
+    "learning', 2023, arXiv 2309.07391"
+)
 _MULE_PAPER = (
     "M. McCallum et al., 'Supervised and unsupervised learning of audio representations for music understanding', "
     "ISMIR 2022, arXiv 2210.03799"
@@ -58,6 +62,7 @@ _MUSIC2VEC_TASK = "masked prediction of a teacher's hidden states (self-supervis
 _MUSICFM_TASK = "masked prediction of randomly quantised mel patches (self-supervised), Million Song Dataset"
 _MUQ_TASK = "masked prediction of residual codes of mel patches (self-supervised), Million Song Dataset"
 _MULAN_TASK = "contrast of music and its descriptions, from MuQ on (weakly supervised), music-text pairs"
+_ENCODECMAE_TASK = "masked prediction of EnCodec codes (self-supervised), AudioSet, FMA and Libri-Light"
 _MULE_TASK = "contrast of excerpts of a recording with those of others (self-supervised), MusicSet"
 _CREPE_TASK = "pitch of synthesised singing and instruments (supervised)"
 _VIBENET_TASK = "a teacher's acousticness, danceability, energy, valence and three more of FMA tracks (distillation)"
@@ -179,6 +184,13 @@ REGISTRY = {
     ),
     "mule_untrained": Entry(
         "mule", 1728, 16000, _NO_WEIGHTS, _MULE_PAPER, _RANDOM, parameters=62.3, frame_rate=0.5
+    ),
+    "encodecmae": Entry(
+        "encodecmae", 768, 24000, "that of the weights is for their users to check on the hub", _ENCODECMAE_PAPER,
+        _ENCODECMAE_TASK, "encodecmae_untrained", "lpepino/encodecmae-base", None, ("model.pt",), 37.4, 220, 75.0,
+    ),
+    "encodecmae_untrained": Entry(
+        "encodecmae", 768, 24000, _NO_WEIGHTS, _ENCODECMAE_PAPER, _RANDOM, parameters=37.4, frame_rate=75.0
     ),
 }  # fmt: skip
 UNTRAINED = {name: entry.untrained for name, entry in REGISTRY.items() if entry.untrained}

@@ -23,6 +23,7 @@ LABELS = {
     "musicfm_untrained": "MusicFM (untrained)",
     "muq_untrained": "MuQ (untrained)",
     "muq_mulan_untrained": "MuQ-MuLan (untrained)",
+    "encodecmae_untrained": "EncodecMAE (untrained)",
     "mule_untrained": "MULE (untrained)",
     "crepe": "CREPE",
     "crepe_tiny": "CREPE tiny",
