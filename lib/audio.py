@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 _KNOWN = "WAV, FLAC, OGG, AIFF, MP3, M4A or another format that FFmpeg reads"
+_WARM_UP_SECONDS = 1.0  # decoded before a span and dropped: the first 0.15 s of Opus after a jump sound otherwise
 
 
 class AudioError(ValueError):
@@ -101,12 +102,26 @@ def read(path, *, start=0.0, seconds=None):
 
 
 def duration(path):
-    """Length of a file in seconds, from its header.
+    """Length of a file in seconds, from its header; of a stream saved without one, from its packets.
+
+    Parameters
+    ----------
+    path : path-like
+        As for `load`.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
     AudioError
         If it is missing, empty or not audio.
+
+    Examples
+    --------
+    >>> duration("clip.flac")  # doctest: +SKIP
+    30.0
     """
     import soundfile
 
@@ -115,8 +130,7 @@ def duration(path):
         found = soundfile.info(path)
         return found.frames / found.samplerate
     except soundfile.LibsndfileError:
-        with _opened(path) as container:
-            return container.duration / 1e6
+        return _duration_with_ffmpeg(path)
 
 
 def audio_hash(path):
@@ -178,17 +192,16 @@ def _decode(path, start, seconds):
 
 def _decode_with_ffmpeg(path, start, seconds):
     """As `_decode`, for what libsndfile does not know; only the span is decoded."""
-    import av
-
+    av = _ffmpeg(path)
     with _opened(path) as container:
         stream = container.streams.audio[0]
         rate = stream.rate
         first, last = round(start * rate), None if seconds is None else round((start + seconds) * rate)
-        if first:
-            container.seek(int(start / stream.time_base), stream=stream)
         planar = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
         parts, at = [], None
         try:
+            if start > _WARM_UP_SECONDS:
+                container.seek(int((start - _WARM_UP_SECONDS) / stream.time_base), stream=stream)
             for frame in container.decode(stream):
                 at = round(float(frame.pts * frame.time_base) * rate) if at is None else at
                 for plain in planar.resample(frame):
@@ -203,17 +216,40 @@ def _decode_with_ffmpeg(path, start, seconds):
         return np.concatenate(parts) if parts else np.empty((0, 1), np.float32), rate
 
 
+def _duration_with_ffmpeg(path):
+    """Seconds of the audio alone: pictures beside it may last longer."""
+    with _opened(path) as container:
+        stream = container.streams.audio[0]
+        if stream.duration:
+            return float(stream.duration * stream.time_base)
+        if container.duration:
+            return container.duration / 1e6
+        ends = (packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None)
+        return float(max(ends, default=0) * stream.time_base)
+
+
+def _ffmpeg(path):
+    """The package av, or a sentence."""
+    try:
+        import av
+    except ImportError:
+        raise AudioError(
+            f"Expected the package av to read {path}, which libsndfile does not, found it not installed: install "
+            "requirements.txt, or convert the file to FLAC."
+        ) from None
+    return av
+
+
 @contextlib.contextmanager
 def _opened(path):
     """An FFmpeg container that holds audio."""
-    import av
-
+    av = _ffmpeg(path)
     try:
         container = av.open(str(path))
     except (av.FFmpegError, ValueError) as error:
         raise AudioError(_refusal(path)) from error
     with container:
-        if not container.streams.audio or container.duration is None:
+        if not container.streams.audio:
             raise AudioError(_refusal(path))
         yield container
 

@@ -1,7 +1,8 @@
 """Logs larger than memory: one pass over their batches, then interactions and the parts of a split.
 
-DuckDB keeps the rows of the window, compressed and spilling to disk above `MEMORY_LIMIT`, and groups them into pairs;
-the rules of the split are those of `lib.splits`. Measured against pandas in chunks: benchmarks/log_preparation.md.
+The rows of the window go to a Parquet file as they come; DuckDB groups that file into pairs, spilling to disk above
+`MEMORY_LIMIT`; the rules of the split are those of `lib.splits`. Measured against pandas in chunks:
+benchmarks/log_preparation.md.
 """
 
 import contextlib
@@ -9,21 +10,24 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
 
 from lib import splits
-from lib.tables import UTC_MICROSECONDS
+from lib.logs import ROWS, TIME
+from lib.tables import UTC_MICROSECONDS, write_atomically
 
 MEMORY_LIMIT = "2GB"
 SCHEMA = pa.schema(
     [
         ("user_id", pa.string()),
         ("track_id", pa.string()),
-        ("timestamp", pa.timestamp("us", "UTC")),
+        ("timestamp", TIME),
         ("event", pa.string()),
         ("played_seconds", pa.float64()),
-        ("count", pa.int64()),
     ]
 )
 EXAMPLES = 3  # unknown ids that a report names
@@ -89,14 +93,13 @@ def prepare(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
+        events = folder / "events.parquet"
+        report = _write_events(batches, events, splits.window(date, preset=preset), known_tracks, progress)
         with _database(folder) as database:
-            n_rows = _keep_window(database, batches, splits.window(date, preset=preset), progress)
-            report = {"rows of the log": n_rows} | _leave_unknown(database, known_tracks)
-            _write(database, _EVENTS, folder / "events.parquet")
-            _group(database, outcomes, date)
+            _group(database, events, outcomes, date)
             _write(database, _INTERACTIONS, folder / "interactions.parquet")
             train, test = (_pairs(database, period) for period in ("before", "after"))
-            report |= _report(database)
+            report |= _report(database, events)
         return Prepared(splits.divide(train, test, date, preset, val_users), report)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,12 +107,27 @@ def prepare(
 
 
 def keep(batches, folder, start):
-    """Write the listens of a log from a date on as ``events.parquet``, and give its path."""
-    folder = Path(folder)
-    with _database(folder) as database:
-        _keep_window(database, batches, (start, None), None)
-        _write(database, _EVENTS, folder / "events.parquet")
-    return folder / "events.parquet"
+    """Write the listens of a log from a date on.
+
+    Parameters
+    ----------
+    batches : iterator of pyarrow.Table
+        As from `lib.logs.batches`.
+    folder : Path
+    start : Timestamp
+
+    Returns
+    -------
+    Path
+        ``events.parquet`` in that folder: a row a listen, in the order of the log.
+
+    Examples
+    --------
+    >>> keep(batches("plays.tsv"), "new", pd.Timestamp("2019-02-01", tz="UTC"))  # doctest: +SKIP
+    """
+    events = Path(folder) / "events.parquet"
+    _write_events(batches, events, (start, None))
+    return events
 
 
 def leakage(parts, events, test_date=None, *, preset="tamm2026", positives="all"):
@@ -154,23 +172,99 @@ def pairs(events, outcomes, start, end=None):
     """
     values = {"outcomes": list(outcomes), "low": start, "high": end or pd.Timestamp.max.tz_localize("UTC")}
     with _database(Path(events).parent) as database:
-        database.execute(f"create view listens as select *, 1 as count from read_parquet('{_quoted(events)}')")
-        return _fetch(database, _PERIOD, values)
+        return _fetch(database, _PERIOD.format(events=_quoted(events)), values)
 
 
-_EVENTS = """
-    select user_id, track_id, timestamp, event, played_seconds
-    from (select *, unnest(range(count)) from listens)
+_GROUPED = """
+    create table pairs as
+    select user_id, track_id, min(timestamp) as first,
+        count(*) filter (timestamp < $date) as n_before, count(*) filter (timestamp >= $date) as n_after
+    from read_parquet('{events}') where list_contains($outcomes, event) group by user_id, track_id
+    order by user_id, first, track_id
 """
-_INTERACTIONS = """
-    select user_id, track_id, first as timestamp, (n_before + n_after)::bigint as count
-    from pairs order by user_id, timestamp, track_id
-"""
+_INTERACTIONS = "select user_id, track_id, first as timestamp, n_before + n_after as count from pairs"
 _PERIOD = """
-    select user_id, track_id, min(timestamp) as timestamp, sum(count)::bigint as count from listens
+    select user_id, track_id, min(timestamp) as timestamp, count(*) as count from read_parquet('{events}')
     where list_contains($outcomes, event) and timestamp >= $low and timestamp < $high group by user_id, track_id
     order by user_id, timestamp, track_id
 """
+
+
+def _write_events(batches, path, window, known=None, progress=None):
+    """Write the listens of a window in the order of the log; what passed and what was left out, for the report."""
+    passed, stray, strange = 0, 0, set()
+    known = None if known is None else pa.array(list(known), pa.string())
+
+    def inside():
+        nonlocal passed
+        for batch in progress(batches, label="reading the log", unit="batch") if progress else batches:
+            passed += len(batch)
+            yield _inside(batch, window)
+
+    kept = 0
+    with write_atomically(path) as beside, pa.parquet.ParquetWriter(beside, SCHEMA, compression="zstd") as writer:
+        for rows in _gathered(inside()):
+            if known is not None:
+                is_known = pc.is_in(rows["track_id"], value_set=known)
+                others = rows["track_id"].filter(pc.invert(is_known))
+                stray += len(others)
+                strange.update(others.unique().to_pylist())
+                rows = rows.filter(is_known)
+            kept += len(rows)
+            for listens in _listens(rows):
+                writer.write_table(listens)
+        if stray and not kept:
+            raise splits.SplitError(
+                f"Expected tracks of the log among the {len(known)} that are known, found none (the first is "
+                f"{min(strange)!r}): check track_id in log_columns, or the data set."
+            )
+    report = {"rows of the log": passed}
+    if known is None:
+        return report
+    more = ", …" if len(strange) > EXAMPLES else ""
+    named = f" ({', '.join(sorted(strange)[:EXAMPLES])}{more})" if strange else ""
+    return report | {"rows of unknown tracks, left out": stray, "unknown tracks": f"{len(strange)}{named}"}
+
+
+def _inside(batch, window):
+    """Rows of a batch in the window, with the columns of `SCHEMA` (null where it has none) and the count."""
+    start, end = window
+    kept = pc.greater_equal(batch["timestamp"], pa.scalar(start, TIME))
+    if end is not None:
+        kept = pc.and_(kept, pc.less(batch["timestamp"], pa.scalar(end, TIME)))
+    batch = batch.filter(kept)
+    wanted = SCHEMA.append(pa.field("count", pa.int64()))
+    columns = [
+        batch[field.name].cast(field.type) if field.name in batch.column_names else pa.nulls(len(batch), field.type)
+        for field in wanted
+    ]
+    columns[wanted.get_field_index("event")] = pc.fill_null(columns[wanted.get_field_index("event")], "play")
+    return pa.Table.from_arrays(columns, schema=wanted)
+
+
+def _gathered(tables):
+    """Tables joined until they have `ROWS` rows: small ones make slow files."""
+    waiting, n_rows = [], 0
+    for table in tables:
+        waiting.append(table)
+        n_rows += len(table)
+        if n_rows >= ROWS:
+            yield pa.concat_tables(waiting)
+            waiting, n_rows = [], 0
+    if n_rows:
+        yield pa.concat_tables(waiting)
+
+
+def _listens(rows):
+    """A row a listen, `ROWS` at a time, of rows that may stand for several."""
+    ends = np.cumsum(pc.fill_null(rows["count"], 1).to_numpy())
+    rows = rows.drop_columns("count")
+    if len(rows) == 0 or ends[-1] == len(rows):
+        yield rows
+        return
+    for first in range(0, ends[-1], ROWS):
+        listens = np.arange(first, min(first + ROWS, ends[-1]))
+        yield rows.take(pa.array(np.searchsorted(ends, listens, side="right")))
 
 
 @contextlib.contextmanager
@@ -192,83 +286,19 @@ def _database(folder):
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _keep_window(database, batches, window, progress):
-    """Table `listens`: rows of the window. Gives the number of rows that passed."""
-    start, end = window
-    passed, broken = 0, []
+def _group(database, events, outcomes, date):
+    """Table `pairs`: first play in the window, plays before and from the date on; by user, time and track.
 
-    def stream():
-        nonlocal passed
-        try:
-            for batch in progress(batches, label="reading the log", unit="batch") if progress else batches:
-                passed += len(batch)
-                yield from _uniform(batch).to_batches()
-        except Exception as error:  # DuckDB would wrap it in words of its own
-            broken.append(error)
-            raise
-
-    log = pa.RecordBatchReader.from_batches(SCHEMA, stream())
-    database.register("log", log)
-    inside = "timestamp >= $start" + (" and timestamp < $end" if end is not None else "")
-    try:
-        database.execute(
-            "create table listens as select user_id, track_id, timestamp, coalesce(event, 'play') as event, "
-            f"played_seconds, coalesce(count, 1) as count from log where {inside}",
-            {"start": start} | ({"end": end} if end is not None else {}),
-        )
-    except Exception:
-        if broken:
-            raise broken[0] from None
-        raise
-    database.unregister("log")
-    return passed
-
-
-def _uniform(batch):
-    """A batch with all columns of `SCHEMA`, null where it has none."""
-    columns = [
-        batch[field.name].cast(field.type) if field.name in batch.column_names else pa.nulls(len(batch), field.type)
-        for field in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
-
-
-def _leave_unknown(database, known):
-    """Delete rows of unknown tracks; what there was of them, for the report."""
-    if known is None:
-        return {}
-    database.register("known", pa.table({"track_id": pa.array(list(known), pa.string())}))
-    unknown = "from listens where track_id not in (select track_id from known)"
-    rows, tracks = database.execute(f"select count(*), count(distinct track_id) {unknown}").fetchone()
-    examples = database.execute(f"select distinct track_id {unknown} order by track_id limit {EXAMPLES}").fetchall()
-    if rows and rows == database.execute("select count(*) from listens").fetchone()[0]:
-        raise splits.SplitError(
-            f"Expected tracks of the log among the {len(known)} that are known, found none (the first is "
-            f"{examples[0][0]!r}): check track_id in log_columns, or the data set."
-        )
-    if rows:
-        database.execute(f"delete {unknown}")
-    database.unregister("known")
-    named = f" ({', '.join(name for (name,) in examples)}{', …' if tracks > EXAMPLES else ''})" if tracks else ""
-    return {"rows of unknown tracks, left out": rows, "unknown tracks": f"{tracks}{named}"}
-
-
-def _group(database, outcomes, date):
-    """Table `pairs`: first play in the window, and plays before and from the date on."""
-    database.execute(
-        "create table pairs as select user_id, track_id, min(timestamp) as first, "
-        "coalesce(sum(count) filter (timestamp < $date), 0) as n_before, "
-        "coalesce(sum(count) filter (timestamp >= $date), 0) as n_after "
-        "from listens where list_contains($outcomes, event) group by user_id, track_id",
-        {"date": date, "outcomes": list(outcomes)},
-    )
+    DuckDB gives the rows of a table in the order in which they came, so what is read from it needs no sorting.
+    """
+    database.execute(_GROUPED.format(events=_quoted(events)), {"date": date, "outcomes": list(outcomes)})
 
 
 def _pairs(database, period):
     """Pairs first heard in a period, with their plays in it."""
     heard = "n_before > 0" if period == "before" else "n_before = 0"
-    query = f"select user_id, track_id, first as timestamp, n_{period}::bigint as count from pairs where {heard} "
-    return _fetch(database, query + "order by user_id, timestamp, track_id")
+    columns = f"user_id, track_id, first as timestamp, n_{period} as count"
+    return _fetch(database, f"select {columns} from pairs where {heard}")
 
 
 def _fetch(database, query, values=None):
@@ -281,9 +311,10 @@ def _write(database, query, path):
     database.execute(f"copy ({query}) to '{_quoted(path)}' (format parquet, compression zstd)")
 
 
-def _report(database):
+def _report(database, events):
     rows, skipped, completed = database.execute(
-        "select count(*), avg((event = 'skip')::int), avg((event = 'complete')::int) from listens"
+        "select count(*), avg((event = 'skip')::int), avg((event = 'complete')::int) "
+        f"from read_parquet('{_quoted(events)}')"
     ).fetchone()
     pairs, listeners, tracks = database.execute(
         "select count(*), count(distinct user_id), count(distinct track_id) from pairs"

@@ -26,7 +26,7 @@ SEPARATORS = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar"}
 TIME = pa.timestamp("us", "UTC")
 ROWS = 1_000_000
 MOST_LISTENS = 1_000_000  # that a row may stand for
-BLOCK_BYTES = 2**24  # of text parsed at a time
+BLOCK_BYTES = 2**20  # of text parsed at a time: what a processor's cache holds
 
 
 class LogError(ValueError):

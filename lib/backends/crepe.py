@@ -7,7 +7,8 @@ never imported. A clip's vector is the mean over its windows of what enters the 
 Every window is brought to mean 0 and deviation 1 first, so a clip's level is not heard, and neither is the course of
 its loudness; a window of digital silence stays zero, but faint noise is as loud as music.
 
-The windows follow each other without overlap; the package steps 10 ms by default, for six times the work.
+The windows follow each other without overlap; the package steps 10 ms by default, for six times the work. Of 10 demo
+clips of 30 s, steps of 16 ms moved the tiny network's vectors by 2 % of the distance to the nearest other clip.
 Convolutions over time are computed as those of images of width 1 with the channels last, twice as fast as in the
 package's order.
 """

@@ -113,16 +113,19 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
     1728
     """
     package = module("mule_torch", name, _INSTALL)
+    code = f"mule-torch {package.__version__}"  # part of the fingerprint: network and front end are its
     options = {"layer": layer, "pooling": pooling, "device": device}
     if name.endswith("_untrained"):
         network = draw(package.MuleModel, seed)
-        return MuleBackend(name, network, checkpoint=f"random weights (seed {seed})", revision="", **options)
+        return MuleBackend(name, network, checkpoint=f"random weights (seed {seed})", revision=code, **options)
     folder = locate(name, weights, revision)
     state = load_state(folder / WEIGHTS)
     network = package.MuleModel(_config(folder / CONFIG, package), state.get("frontend.mel_fb"))
     computed = {key: value for key, value in network.state_dict().items() if key.startswith(_COMPUTED)}
     load_strictly(network, computed | state)
-    return MuleBackend(name, network, checkpoint=REGISTRY[name].hub, revision=digest(folder / WEIGHTS), **options)
+    return MuleBackend(
+        name, network, checkpoint=REGISTRY[name].hub, revision=f"{code}, {digest(folder / WEIGHTS)}", **options
+    )
 
 
 def _config(path, package):

@@ -6,10 +6,14 @@ The rules:
   `clip_seconds` that begin `excerpt_step` apart, from 0 on, as long as a whole clip fits; silent ones (below −60 dBFS)
   are left out. An excerpt is a track of its own; `recording_id` says what it belongs to.
 - A listen to a long recording counts for every excerpt that it touched: from where it began (position_seconds, else 0)
-  for as long as it lasted (played_seconds, else to the end). An excerpt heard to its end is complete, one left before
-  its half is a skip.
+  for as long as it lasted (played_seconds, else to the end). An excerpt after which the listener went on is complete,
+  wherever in it the listen began; the one in which it ended is judged by how much of it was heard, as any track is. A
+  skip of which nothing more is known counts for the excerpt at its position, as a skip.
 """
 
+import csv
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +23,21 @@ import pyarrow as pa
 from lib import audio, logs
 from lib.tables import write_atomically
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".mp3", ".ac3"}
-SUFFIXES |= {".m4a", ".m4b", ".aac", ".mp4", ".mov", ".wma", ".webm", ".mka", ".mkv"}
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".mp3", ".w64", ".rf64"}
+SUFFIXES |= {".wv", ".ac3", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".wma", ".webm", ".mka", ".mkv"}
 WHOLE_BELOW = 1.5  # clips
 SILENCE = 10 ** (-60 / 20)
 HIGHEST_RATE = 48000
 SKIPPED_SECONDS = 240.0
+SCHEMA = pa.schema(
+    {
+        "user_id": pa.string(),
+        "track_id": pa.string(),
+        "timestamp": logs.TIME,
+        "event": pa.string(),
+        "played_seconds": pa.float64(),
+    }
+)
 LABEL_KEYS = ("recording_id", "recording", "file", "track_id", "id")
 
 
@@ -62,7 +75,10 @@ def validate(folder):
     folder = Path(folder)
     if not folder.is_dir():
         return [f"Expected a folder of recordings at {folder}, found none: correct dataset_folder."]
-    files, problems = _files(folder), []
+    try:
+        files, problems = _files(folder), []
+    except RecordingsError as error:
+        return [str(error)]
     if not files:
         return [f"Expected recordings in {folder}, found none among {', '.join(sorted(SUFFIXES))}."]
     for path in files.values():
@@ -117,6 +133,12 @@ def tracks(folder, *, cache, clip_seconds, excerpt_step, labels_table=None, prog
             f"{'; the first: ' + left_out[0] if left_out else ''}): correct dataset_folder or convert them."
         )
     frame = pd.DataFrame(rows).sort_values("track_id", ignore_index=True)
+    twice = frame.loc[frame["track_id"].duplicated(), "track_id"]
+    if len(twice):
+        raise RecordingsError(
+            f"Expected one track an id, found {twice.iloc[0]!r} twice: rename the recording of that name, or set "
+            "excerpt_step to 1 s or more."
+        )
     if labels_table is not None:
         frame = _with_labels(frame, Path(labels_table), left_out)
     frame["artist"] = frame["artist"].fillna("") if "artist" in frame else ""
@@ -155,7 +177,7 @@ def touched(batches, tracks):
     Parameters
     ----------
     batches : iterator of pyarrow.Table
-        track_id names a recording (its id, file or name, with or without ending) or a track.
+        track_id names a recording (its id or file, with or without ending, alone or with its path) or a track.
     tracks : DataFrame
         From `tracks`.
 
@@ -163,32 +185,37 @@ def touched(batches, tracks):
     ------
     pyarrow.Table
         A batch (`lib.logs`) with event and played_seconds. What names no recording stays as it is.
+
+    Examples
+    --------
+    >>> heard = touched(events("archive", log_file="plays.csv"), frame)  # doctest: +SKIP
+    >>> next(heard)["track_id"][0].as_py()  # doctest: +SKIP
+    'gala#00090'
     """
     recordings = {name: of for name, of in tracks.sort_values("start").groupby("recording_id", sort=False)}
-    alias = _aliases(recordings)
+    alias, known = _aliases(recordings), set(tracks["track_id"]) - set(recordings)
     for batch in batches:
-        frame = batch.to_pandas()
+        frame = batch.to_pandas().astype({"user_id": object, "track_id": object})
         for name in ("event", "played_seconds", "position_seconds"):
             if name not in frame:
                 frame[name] = None if name == "event" else np.nan
-        recording = frame["track_id"].map(_bare).map(alias).fillna(frame["track_id"].map(alias))
-        recording = recording.where(~frame["track_id"].isin(tracks["track_id"]) | recording.isin(tracks["track_id"]))
+        names = {name: None if name in known else _named(name, alias) for name in frame["track_id"].unique()}
+        recording = frame["track_id"].map(names)
         parts = [_unnamed(frame[recording.isna()], tracks)]
         for name, rows in frame.groupby(recording):
             excerpts = recordings[name]
             long = len(excerpts) > 1 or excerpts["track_id"].iloc[0] != name
             parts.append(_excerpts(rows, excerpts) if long else _whole(rows, excerpts.iloc[0]))
         found = pd.concat([part for part in parts if len(part)] or parts[:1]).sort_index(kind="stable")
-        columns = ["user_id", "track_id", "timestamp", "event", "played_seconds"]
-        columns += ["count"] if "count" in frame else []
-        yield pa.Table.from_pandas(found[columns].astype({"event": object}), preserve_index=False)
+        schema = SCHEMA.append(pa.field("count", pa.int64())) if "count" in frame else SCHEMA
+        yield pa.Table.from_pandas(found[schema.names], schema, preserve_index=False).replace_schema_metadata()
 
 
 def _files(folder):
     """{recording id: path} of a folder, ascending."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = _composed(path.relative_to(folder).with_suffix("").as_posix())
         if name in found:
             raise RecordingsError(
                 f"Expected recordings of different names, found {found[name].name} and {path.name} for {name!r}: "
@@ -249,12 +276,12 @@ def _cut(path, cut, start, seconds):
 
 
 def _with_labels(frame, path, left_out):
-    table = _read_labels(path)
-    key = next((name for name in LABEL_KEYS if name in table), table.columns[0])
-    named = table[key].astype(str)
+    table, key = _read_labels(path)
+    named = table[key].fillna("").astype(str).str.strip()
     recordings = {name: None for name in frame["recording_id"]}
-    known = named.map(_bare).map(_aliases(recordings))
-    for stray in named[known.isna()].head(3):
+    alias = _aliases(recordings)
+    known = named.map(lambda name: _named(name, alias))
+    for stray in named[known.isna()].unique()[:3]:
         left_out.append(f"The label {stray!r} in {path.name} names no recording ({int(known.isna().sum())} such rows).")
     table = table.drop(columns=key).assign(recording_id=known)[known.notna().to_numpy()]
     if table["recording_id"].duplicated().any():
@@ -263,7 +290,7 @@ def _with_labels(frame, path, left_out):
     unnamed = set(recordings) - set(table["recording_id"])
     if unnamed:
         left_out.append(f"{len(unnamed)} recordings have no row in {path.name}, {min(unnamed)} for one.")
-    clash = [name for name in ("path", "duration", "start") if name in table]
+    clash = [name for name in ("track_id", "path", "duration", "start") if name in table]
     if clash:
         raise RecordingsError(f"Expected labels in {path.name}, found the column {clash[0]!r}: rename it.")
     if "title" in table:
@@ -282,19 +309,40 @@ def _titles(frame, table):
 
 
 def _read_labels(path):
+    """The table and the name of the column that names recordings, which is text: '001' is no number."""
     if not path.is_file():
         raise RecordingsError(f"Expected a table of labels at {path}, found no such file: correct labels_table.")
     try:
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            table = pd.read_parquet(path)
+            return table, _label_key(list(table), path)
         with open(path, encoding="utf-8-sig") as lines:
-            header = lines.readline()
-        return pd.read_csv(path, sep=max("\t,;", key=header.count), keep_default_na=False, na_values=[""])
-    except (ValueError, OSError, pd.errors.ParserError) as error:
+            header = next((line for line in lines if line.strip()), "")
+        separator = max("\t,;", key=header.count)
+        key = _label_key(next(csv.reader([header], delimiter=separator)) or [""], path)
+        table = pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""], dtype={key: str})
+    except RecordingsError:
+        raise
+    except (ValueError, OSError) as error:
         said = str(error).splitlines()[0][:150]
         raise RecordingsError(
             f"Expected a table of labels in {path.name}, found otherwise ({said}): export it as CSV in UTF-8."
         ) from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would take the first column for row names
+        raise RecordingsError(
+            f"Expected {table.shape[1]} values a line in {path.name}, as its header has, found more: put values that "
+            f"hold {separator!r} in quotes."
+        )
+    return table, key
+
+
+def _label_key(names, path):
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RecordingsError(
+            f"Expected each column once in {path.name}, found {twice[0]!r} more than once: rename or drop one."
+        )
+    return next((name for name in LABEL_KEYS if name in names), names[0])
 
 
 def _aliases(recordings):
@@ -304,10 +352,24 @@ def _aliases(recordings):
     return {name: list(recordings)[row] for row, name in unique.items()} | {name: name for name in recordings}
 
 
-def _bare(name):
-    """A name without the ending of an audio file."""
-    path = Path(name)
-    return path.with_suffix("").as_posix() if path.suffix.lower() in SUFFIXES else name
+def _named(name, alias):
+    """The recording that a name, a file or a path means, or None.
+
+    Of an absolute path the end counts, so that a log may name files as they lay elsewhere; it must be a whole id, for
+    another folder's file of the same name is another recording.
+    """
+    path = Path(_composed(name).replace("\\", "/"))
+    bare = (path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).as_posix()
+    parts = bare.split("/")
+    absolute = bare.startswith("/") or re.match(r"[A-Za-z]:/", bare)
+    ends = ["/".join(parts[first:]) for first in range(1, len(parts))] if absolute else []
+    whole = next((end for end in ends if alias.get(end) == end), None)
+    return alias.get(bare) or whole or alias.get(_composed(name))
+
+
+def _composed(name):
+    """A name with its accents composed (NFC): some file systems take them apart, tables seldom do."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _whole(rows, track):
@@ -335,17 +397,24 @@ def _excerpts(rows, excerpts):
     starts, lengths = excerpts["start"].to_numpy(), excerpts["duration"].to_numpy()
     begun = rows["position_seconds"].fillna(0.0).to_numpy(float)
     played = rows["played_seconds"].to_numpy(float)
-    at_once = (rows["event"] == "skip").to_numpy() & np.isnan(played)  # left at once, one knows not when
-    ended = np.where(np.isnan(played), np.where(at_once, begun + 1e-3, np.inf), begun + played)
+    at_once = (rows["event"] == "skip").to_numpy() & np.isnan(played)  # left, one knows not when
+    left = begun + np.where(np.isnan(played), np.where(at_once, 0.0, np.inf), played)
     first = np.searchsorted(starts + lengths, begun, side="right")
-    count = np.maximum(np.searchsorted(starts, ended, side="left") - first, 0)
+    # a listen of no length touches where it began
+    after = np.searchsorted(starts, np.maximum(left, np.nextafter(begun, np.inf)), side="left")
+    count = np.maximum(after - first, 0)
     row = np.repeat(np.arange(len(rows)), count)
     which = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + first[row]
-    low = np.maximum(starts[which], begun[row])
-    heard = np.minimum(starts[which] + lengths[which], ended[row]) - low
-    found = rows.iloc[row].assign(track_id=excerpts["track_id"].to_numpy()[which], played_seconds=np.round(heard, 3))
-    found["timestamp"] += pd.to_timedelta(np.round(low - begun[row], 3), unit="s")
-    found["event"] = _outcome(found["played_seconds"], pd.Series(lengths[which], index=found.index))
+    low, end = np.maximum(starts[which], begun[row]), starts[which] + lengths[which]
+    heard = np.round(np.minimum(end, left[row]) - low, 3)
+    went_on = left[row] >= end - 1e-3
+    outcome = np.where(went_on, "complete", _outcome(pd.Series(heard), lengths[which]))
+    found = rows.iloc[row].assign(
+        track_id=excerpts["track_id"].to_numpy()[which],
+        event=np.where(at_once[row], "skip", outcome).astype(object),
+        played_seconds=np.where(at_once[row], np.nan, heard),
+    )
+    found["timestamp"] += np.round(1000 * (low - begun[row])).astype("timedelta64[ms]")
     return found
 
 

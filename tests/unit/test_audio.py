@@ -1,5 +1,7 @@
 """Decoding, mixing down, resampling and cutting; every bad file ends in one sentence."""
 
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -119,22 +121,34 @@ def test_mp3_decodes(write, tmp_path):
 # what libsndfile does not know
 
 
+def encode(path, wave, rate, codec, *, channels=1, pictures=0, **options):
+    """Write a wave with FFmpeg, beside it a picture a second."""
+    import av
+
+    layout = {1: "mono", 2: "stereo"}[channels]
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        film = container.add_stream("mpeg4", rate=1, width=32, height=32, pix_fmt="yuv420p") if pictures else None
+        frame = av.AudioFrame.from_ndarray(np.tile(wave, (channels, 1)).astype(np.float32), "fltp", layout)
+        frame.sample_rate, frame.pts = rate, 0
+        size = stream.frame_size or 1024
+        cut = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=size)
+        for part in (*cut.resample(frame), *cut.resample(None)):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+        for _ in range(pictures):
+            container.mux(film.encode(av.VideoFrame(32, 32, "yuv420p")))
+        if film:
+            container.mux(film.encode(None))
+    return path
+
+
 @pytest.fixture(scope="module")
 def m4a(tmp_path_factory):
     """Twelve seconds of AAC in MP4, stereo, 32 kHz: 440 Hz for six seconds, then 880 Hz."""
-    import av
-
     path, rate = tmp_path_factory.mktemp("aac") / "tones.m4a", 32000
     pitch = np.where(np.arange(12 * rate) < 6 * rate, 440.0, 880.0)
-    wave = (0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate)).astype(np.float32)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=rate, layout="stereo")
-        for start in range(0, len(wave), 1024):
-            frame = av.AudioFrame.from_ndarray(np.stack([wave[start : start + 1024]] * 2), "fltp", "stereo")
-            frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    return encode(path, 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / rate), rate, "aac", channels=2)
 
 
 def pitch_of(samples, rate):
@@ -168,3 +182,29 @@ def test_durations_come_from_headers(m4a, tmp_path):
 def test_a_span_after_the_end_is_a_sentence(m4a):
     with pytest.raises(AudioError, match="holds no samples from 60 s on"):
         load(m4a, 16000, start=60.0)
+
+
+def test_a_span_sounds_as_it_does_in_the_whole(tmp_path):
+    """Canary: decoding from the span on, not from a little before, gives 0.15 s of other sound."""
+    wave = 0.1 * np.random.default_rng(0).standard_normal(8 * 48000)
+    path = encode(tmp_path / "noise.mp4", wave, 48000, "libopus")
+    whole, span = load(path, 48000)[5 * 48000 : 6 * 48000], load(path, 48000, start=5.0, seconds=1.0)
+    np.testing.assert_allclose(span, whole, atol=1e-3)
+
+
+def test_duration_is_of_the_audio_where_pictures_last_longer(tmp_path):
+    path = encode(tmp_path / "film.mp4", tone(32000, 4), 32000, "aac", pictures=9)
+    assert audio.duration(path) == pytest.approx(4, abs=0.1)
+
+
+def test_a_stream_saved_without_its_duration(tmp_path):
+    path = encode(tmp_path / "live.webm", tone(48000, 3), 48000, "libopus", live="1")
+    assert audio.duration(path) == pytest.approx(3, abs=0.05)
+    assert len(load(path, 16000)) == pytest.approx(48000, abs=800)
+
+
+def test_without_ffmpeg_the_sentence_says_what_to_install(m4a, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for use in (audio.duration, audio.read):
+        with pytest.raises(AudioError, match=r"Expected the package av to read .*m4a.* install requirements\.txt"):
+            use(m4a)

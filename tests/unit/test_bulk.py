@@ -112,6 +112,17 @@ def test_a_row_may_stand_for_several_listens(tmp_path):
     assert events["played_seconds"].isna().all()
 
 
+def test_listens_of_a_row_follow_each_other_whatever_fits_in_memory(tmp_path, rng, monkeypatch):
+    monkeypatch.setattr(bulk, "ROWS", 130)  # less than some rows stand for, and no divisor of the whole
+    log = random_log(rng, n=300).assign(count=rng.choice([1, 2, 7, 301], 300))
+    start = pd.Timestamp("2018-06-01", tz="UTC")
+    found = pd.read_parquet(bulk.keep(in_batches(log, 70), tmp_path, start))
+    inside = log[log["timestamp"] >= start]
+    clear = inside.loc[inside.index.repeat(inside["count"])].drop(columns="count").reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, clear)
+    assert [path.name for path in tmp_path.iterdir()] == ["events.parquet"]
+
+
 def test_a_million_listens_of_one_listener_are_one_pair(tmp_path):
     log = pd.DataFrame(
         {"user_id": "u", "track_id": "t", "timestamp": pd.date_range("2018-06-01", periods=10**6, freq="s")}
