@@ -93,24 +93,30 @@ def measure(route, path):
 
 def compare(path, n_rows):
     """A Markdown table of the routes on one log."""
-    found = {}
+    found, load = {}, os.getloadavg()[0]
     for route in ROUTES:
         command = [sys.executable, __file__, "--route", route, "--log", str(path)]
         found[route] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     if any(found[route][key] != found["streamed"][key] for route in found for key in ("pairs", "plays")):
         raise SystemExit(f"Expected the same parts from every route, found {found}.")
-    lines = ["| route | wall, s | cpu, s | peak memory, MB | rows/s | wall over ours |", "|---|---|---|---|---|---|"]
-    wall = found["streamed"]["wall"]
+    lines = [
+        "| route | wall, s | cpu, s | peak memory, MB | rows/s | wall over ours | cpu over ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ours = found["streamed"]
     for route, words in ROUTES.items():
         row = found[route]
         lines.append(
             f"| {words} | {row['wall']:.1f} | {row['cpu']:.1f} | {row['megabytes']:,.0f} | "
-            f"{n_rows / row['wall'] / 1e6:.1f} M | {row['wall'] / wall:.1f} |"
+            f"{n_rows / row['wall'] / 1e6:.1f} M | {row['wall'] / ours['wall']:.1f} | {row['cpu'] / ours['cpu']:.1f} |"
         )
-    sizes = ", ".join(
-        f"{name} {size:,}" for name, size in zip(splits.Split._fields, found["streamed"]["pairs"], strict=True)
-    )
-    lines += ["", f"{n_rows:,} rows, {path.stat().st_size / 1e9:.2f} GB, {os.cpu_count()} cores. All give: {sizes}."]
+    sizes = ", ".join(f"{name} {size:,}" for name, size in zip(splits.Split._fields, ours["pairs"], strict=True))
+    lines += [
+        "",
+        f"{n_rows:,} rows, {path.stat().st_size / 1e9:.2f} GB, {os.cpu_count()} cores, "
+        f"load {load:.1f} before the first route (ours uses two cores: others' work slows its wall time most). "
+        f"All give: {sizes}.",
+    ]
     return "\n".join(lines)
 
 
