@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from memory import peak_megabytes
 
 from lib import backends
 
@@ -28,12 +29,6 @@ def noise(rate, seconds, seed=0):
     time_of = np.arange(int(rate * seconds)) / rate
     wave = np.random.default_rng(seed).standard_normal(len(time_of)) * (0.6 + 0.4 * np.sin(2 * np.pi * 2 * time_of))
     return (0.1 * wave).astype(np.float32)
-
-
-def peak_megabytes():
-    """Most memory of this process."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def measure(name):

@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
+from memory import peak_megabytes
 
 from lib import preparation, realism
 from lib.progress import progress
@@ -55,12 +56,6 @@ def month(profile):
         "gaps of a day or more, share": profile.gap_share_day,
     }
     return tracks | plays | gaps
-
-
-def peak_megabytes():
-    """Most memory of this process."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def main():

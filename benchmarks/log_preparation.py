@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import pandas as pd
+from memory import peak_megabytes
 
 from lib import bulk, logs, splits
 
@@ -69,12 +70,6 @@ def _parts(plays):
     )
     late = pairs[pairs["timestamp"] >= date.tz_localize(None)]
     return splits.divide(train, late, date, val_users="published")
-
-
-def peak_megabytes():
-    """Most memory of this process; getrusage would count what its parent had when it was forked."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def measure(route, path):

@@ -87,6 +87,36 @@ def batches(path, *, columns=None, names=None, derive=None, time_zone="UTC"):
         raise LogError(f"Expected rows below the header of {path.name}, found none: fetch or export it again.")
 
 
+def published(folder, name, where):
+    """Path of a published file in a folder.
+
+    Parameters
+    ----------
+    folder : str or Path
+    name : str
+    where : str
+        Where to get it, for the sentence.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FileNotFoundError
+        Where it is not there.
+
+    Examples
+    --------
+    >>> published("logs", "plays.tsv", "its authors")  # doctest: +SKIP
+    PosixPath('logs/plays.tsv')
+    """
+    path = Path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected {name} in {folder}, found no such file: get it from {where}.")
+    return path
+
+
 def read_log(path, **options):
     """Read a whole listening log into memory.
 

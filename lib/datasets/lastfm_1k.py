@@ -4,8 +4,6 @@ One file, ``userid-timestamp-artid-artname-traid-traname.tsv``: six TAB-separate
 A track without a MusicBrainz id is known by artist and title (joined by ' - '): a third of them have none.
 """
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -33,8 +31,11 @@ def cite():
 
 def validate(folder):
     """Say whether the log is there; a sentence for what is not."""
-    path = Path(folder) / LOG
-    return [] if path.is_file() else [f"Expected {LOG} in {folder}, found no such file: get it from {WHERE}."]
+    try:
+        logs.published(folder, LOG, WHERE)
+    except FileNotFoundError as error:
+        return [str(error)]
+    return []
 
 
 def tracks():
@@ -61,10 +62,7 @@ def events(folder, log_file):
     FileNotFoundError
         Where it is not there; the sentence says where to get it.
     """
-    path = Path(folder) / (log_file or LOG)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {path.name} in {folder}, found no such file: get it from {WHERE}.")
-    return logs.batches(path, names=NAMES, derive={"track_id": _known_as})
+    return logs.batches(logs.published(folder, log_file or LOG, WHERE), names=NAMES, derive={"track_id": _known_as})
 
 
 def _known_as(batch):

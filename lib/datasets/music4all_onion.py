@@ -151,10 +151,8 @@ def events(folder, log_file, progress=None):
     FileNotFoundError
         Where it is not there; the sentence says where to get it.
     """
-    path = Path(folder) / log_file if log_file else log_path(folder)
-    if path is None or not path.is_file():
-        name = log_file or f"{LOG}.bz2"
-        raise FileNotFoundError(f"Expected {name} in {folder}, found no such file: get it from {RECORDS}.")
+    found = None if log_file else log_path(folder)
+    path = found or logs.published(folder, log_file or f"{LOG}.bz2", RECORDS)
     return logs.batches(path, columns=HISTORY_COLUMNS if path.name == HISTORY else None)
 
 

@@ -5,8 +5,6 @@ played_ratio_pct and track_length_seconds. The origin here is `ORIGIN`, chosen s
 order are real, calendar dates are not. How a listen ended follows from the share that was played.
 """
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -38,8 +36,11 @@ def cite():
 
 def validate(folder):
     """Say whether the listens are there; a sentence for what is not."""
-    path = Path(folder) / LOG
-    return [] if path.is_file() else [f"Expected {LOG} in {folder}, found no such file: get it from {WHERE}."]
+    try:
+        logs.published(folder, LOG, WHERE)
+    except FileNotFoundError as error:
+        return [str(error)]
+    return []
 
 
 def tracks():
@@ -68,9 +69,7 @@ def events(folder, log_file):
     lib.logs.LogError
         Also for another of Yambda's files (likes, the sequential ones).
     """
-    path = Path(folder) / (log_file or LOG)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected {path.name} in {folder}, found no such file: get it from {WHERE}.")
+    path = logs.published(folder, log_file or LOG, WHERE)
     derive = {"timestamp": _time, "played_seconds": _played, "event": _outcome}
     return logs.batches(path, columns=COLUMNS, derive=derive)
 
