@@ -6,6 +6,7 @@ go from the cache.
 """
 
 import hashlib
+import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib import audio, backends
+from lib import audio, backends, devices
 from lib.progress import progress as show
 from lib.progress import say
 from lib.study import resolve
 from lib.tables import write_atomically
 from lib.vectors import Vectors, VectorStore
 
-DECODERS = 1  # threads beside the network's; decoding takes a fraction of a network's time
+DECODERS_BESIDE_GPU = 8  # threads; a network on the processor takes so much longer than decoding that one will do
 CLIPS_AHEAD = 16
 BUCKETS = 4  # batches' worth of clips that are sorted by length together
 HELD_BYTES = 2**28  # of decoded clips that wait to be sorted; long recordings fill it before BUCKETS does
+MOST_CLIPS = 64  # a batch on a GPU; more gains little, and would be lost when a run is killed
+ROOMY = 0.4  # share of a GPU's memory below which twice the batch will fit
+TOLD = 10  # failed clips that are named one by one
 
 
 class Extraction(NamedTuple):
@@ -60,7 +64,8 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
     keep_features : bool
         Keep those features (0.7 MB a 30 s clip for log-mel spectrograms); without, each network computes its own.
     batch_size : int
-        Clips a write.
+        Clips that go through the network together and are written together. On a GPU the first batch; it is doubled
+        while most of the memory is free, up to `MOST_CLIPS`. Anywhere it is halved when memory is full.
     progress : callable
         As ``lib.progress.progress``.
 
@@ -83,10 +88,17 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
     def decode(track):
         return features(resolve(paths[track]), hashes[track], backend, cache if keep_features else None)
 
-    decoded = progress(_ahead(waiting, decode), total=len(waiting), label=f"embed {backend.name}", unit="clip")
+    size = BatchSize(batch_size, getattr(backend, "device", "cpu"))
+    decoded = progress(
+        _ahead(waiting, decode, _decoders(size.device)), total=len(waiting), label=f"embed {backend.name}", unit="clip"
+    )
     embedded = 0
-    for batch in _batches(decoded, batch_size, failures):
-        embedded += _embed(batch, hashes, backend, cached, key, failures)
+    for batch in _batches(decoded, size, failures):
+        values = _embedded(batch, backend, size, failures)
+        if values:
+            digests = [hashes[track] for track in values]
+            cached.append(key, digests, np.stack(list(values.values())), backend.metadata())
+        embedded += len(values)
     _report(failures)
     _publish(hashes, failures, cached, key, backend, store)
     failed = pd.DataFrame(
@@ -94,6 +106,34 @@ def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, 
         columns=["track_id", "path", "reason"],
     )
     return Extraction(embedded, len(hashes) - len(waiting), failed)
+
+
+class BatchSize:
+    """Clips that go through a network at a time, as many as its device has shown to hold.
+
+    Parameters
+    ----------
+    first : int
+        What to begin with.
+    device : str or torch.device
+
+    Attributes
+    ----------
+    now : int
+    """
+
+    def __init__(self, first, device):
+        self.now, self.device = first, device
+        self._grows = devices.peak_share(device) is not None
+
+    def worked(self, clips):
+        """A batch of so many clips went through."""
+        if self._grows and clips == self.now < MOST_CLIPS and devices.peak_share(self.device) < ROOMY:
+            self.now = min(2 * self.now, MOST_CLIPS)
+
+    def failed(self, clips):
+        """A batch of so many clips did not fit."""
+        self.now, self._grows = max(1, clips // 2), False
 
 
 def features(path, audio_hash, backend, cache=None):
@@ -148,7 +188,7 @@ def network(name, tracks, parameters):
         Where its weights are not there (the sentence says which files to put where), or an option is not among its.
     """
     p = parameters
-    given = {"device": p.device}
+    given = {"device": devices.claim(p.device)} if "device" in backends.options(name) else {}
     given |= {"layer": p.layer} if p.layer >= 0 else {}
     given |= {"pooling": p.pooling} if p.pooling else {}
     if name in backends.UNTRAINED.values():
@@ -235,10 +275,14 @@ def _order(hashes, key):
     return tracks[start:] + tracks[:start]
 
 
-def _ahead(waiting, decode):
+def _decoders(device):
+    return 1 if str(device) == "cpu" else min(DECODERS_BESIDE_GPU, os.cpu_count())
+
+
+def _ahead(waiting, decode, decoders):
     """Each track with its features, or with the error that took their place, decoded while the network is busy."""
     pending = deque()
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with ThreadPoolExecutor(decoders) as pool:
         try:
             for track in waiting:
                 pending.append((track, pool.submit(decode, track)))
@@ -257,7 +301,7 @@ def _result(track, future):
         return track, error
 
 
-def _batches(decoded, batch_size, failures):
+def _batches(decoded, size, failures):
     """Batches {track: features} of like length, so that little is padded; failures are noted and passed over.
 
     Clips of one length make a batch as soon as there are enough of them. Others are gathered until there are `BUCKETS`
@@ -270,34 +314,49 @@ def _batches(decoded, batch_size, failures):
             continue
         held[track] = found
         alike = [name for name, other in held.items() if len(other) == len(found)]
-        if len(alike) == batch_size:
-            yield {name: held.pop(name) for name in alike}
-        elif len(held) >= BUCKETS * batch_size or sum(other.nbytes for other in held.values()) >= HELD_BYTES:
-            yield from _cut(held, batch_size)
+        if len(alike) >= size.now:
+            yield {name: held.pop(name) for name in alike[: size.now]}
+        elif len(held) >= BUCKETS * size.now or sum(other.nbytes for other in held.values()) >= HELD_BYTES:
+            yield from _cut(held, size)
             held = {}
-    yield from _cut(held, batch_size)
+    yield from _cut(held, size)
 
 
-def _cut(held, batch_size):
+def _cut(held, size):
     by_length = sorted(held, key=lambda track: len(held[track]))  # stable: equal lengths stay in order
-    for start in range(0, len(by_length), batch_size):
-        yield {track: held[track] for track in by_length[start : start + batch_size]}
+    while by_length:
+        batch, by_length = by_length[: size.now], by_length[size.now :]
+        yield {track: held[track] for track in batch}
 
 
-def _embed(batch, hashes, backend, cached, key, failures):
-    """Embed and keep a batch {track: features}; where that fails, clip by clip, so that one cannot spoil it."""
+def _embedded(batch, backend, size, failures):
+    """Vectors of a batch {track: features}; where that fails, of its parts, so that one clip cannot spoil it."""
     try:
         values = dict(zip(batch, backend.embed_features(list(batch.values())), strict=True))
-    except ValueError:
-        values = {}
-        for track, found in batch.items():
-            try:
-                values[track] = backend.embed_features([found])[0]
-            except ValueError as error:
-                failures[track] = str(error)
-    if values:
-        cached.append(key, [hashes[track] for track in values], np.stack(list(values.values())), backend.metadata())
-    return len(values)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        full = devices.is_out_of_memory(error)
+        tracks = list(batch)
+        if len(tracks) == 1:
+            failures[tracks[0]] = _too_large(batch[tracks[0]], size.device) if full else str(error)
+            return {}
+        if full:
+            size.failed(len(tracks))
+        step = size.now if full else 1
+    else:
+        size.worked(len(batch))
+        return values
+    values = {}  # out of the handler, which would keep what the failed attempt held
+    for start in range(0, len(tracks), step):
+        part = {track: batch[track] for track in tracks[start : start + step]}
+        values |= _embedded(part, backend, size, failures)
+    return values
+
+
+def _too_large(features, device):
+    return (
+        f"Expected a clip that fits into the memory of {device}, found one of {features.nbytes / 1e6:.1f} MB decoded; "
+        "cut it into excerpts, or set device to cpu."
+    )
 
 
 def _publish(hashes, failures, cached, key, backend, store):
@@ -313,5 +372,8 @@ def _publish(hashes, failures, cached, key, backend, store):
 
 
 def _report(failures):
-    for track, reason in sorted(failures.items()):
+    named = sorted(failures.items())
+    for track, reason in named[:TOLD]:
         say(f"left out {track}: {reason}")
+    if len(named) > TOLD:
+        say(f"left out {len(named) - TOLD} clips more; the table of failed clips has them all")

@@ -137,6 +137,86 @@ def test_after_an_interruption_only_the_batch_in_flight_is_computed_again(tracks
     assert store.ids("loudness").tolist() == tracks["track_id"].tolist()
 
 
+class Small(Loudness):
+    """A stand-in for a device that holds two clips, and none of more than 800 samples."""
+
+    device = "cuda:0"
+
+    def __init__(self, holds=2):
+        super().__init__()
+        self.holds, self.tried = holds, []
+
+    def embed_features(self, features):
+        self.tried.append(len(features))
+        if len(features) > self.holds or any(found[0] > 0.55 for found in features):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().embed_features(features)
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A GPU whose memory is as full as `card["share"]` says."""
+    full = {"share": 0.9}
+    monkeypatch.setattr(extraction.devices, "peak_share", lambda device: full["share"])
+    return full
+
+
+def test_batches_are_halved_where_memory_is_full_and_stay_so(tracks, store, tmp_path, card):
+    backend, done = run(tracks.iloc[:6], store, tmp_path, backend=Small(), batch_size=4)
+    assert done.failed.empty
+    assert len(store.ids("loudness")) == 6
+    assert backend.tried[:3] == [4, 2, 2]
+    assert max(backend.tried[1:]) == 2
+
+
+def test_a_clip_that_alone_is_too_large_is_counted(tracks, store, tmp_path, card):
+    _, done = run(tracks, store, tmp_path, backend=Small(holds=9), batch_size=7)
+    assert done.failed["track_id"].tolist() == ["t6"]
+    assert "fits into the memory of cuda:0" in done.failed["reason"].iloc[0]
+    assert len(store.ids("loudness")) == 6
+
+
+def test_batches_grow_on_a_gpu_with_room_and_not_on_the_processor(card):
+    size = extraction.BatchSize(8, "cuda:0")
+    size.worked(8)
+    assert size.now == 8  # memory is full
+    card["share"] = 0.1
+    size.worked(5)
+    assert size.now == 8  # a batch that was not full says nothing
+    for _ in range(5):
+        size.worked(size.now)
+    assert size.now == extraction.MOST_CLIPS
+    size.failed(64)
+    size.worked(32)
+    assert size.now == 32  # once it was too much, it stays
+    card["share"] = None
+    size = extraction.BatchSize(8, "cpu")
+    size.worked(8)
+    assert size.now == 8
+
+
+def test_an_error_of_the_network_itself_is_counted_as_a_failure(tracks, store, tmp_path):
+    class Fragile(Loudness):
+        def embed_features(self, features):
+            if any(abs(found[0] - 0.3) < 1e-3 for found in features):
+                raise RuntimeError("Kernel size can't be greater than actual input size")
+            return super().embed_features(features)
+
+    _, done = run(tracks, store, tmp_path, backend=Fragile(), batch_size=4)
+    assert done.failed["track_id"].tolist() == ["t3"]
+
+
+def test_many_failures_are_summed_up(tracks, store, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(extraction, "say", said.append)
+    monkeypatch.setattr(extraction, "TOLD", 2)
+    for path in tracks["path"][1:]:
+        open(path, "w").close()
+    _, done = run(tracks, store, tmp_path)
+    assert len(done.failed) == 6
+    assert [line[:11] for line in said] == ["left out t1", "left out t2", "left out 4 "]
+
+
 def test_files_with_equal_stems_are_refused(tmp_path):
     with pytest.raises(ValueError, match="different stems, found 'a' more than once"):
         extraction.embed_files([tmp_path / "x" / "a.wav", tmp_path / "y" / "a.wav"], Loudness())
@@ -157,7 +237,9 @@ def test_clips_of_one_length_fill_a_batch_and_others_are_batched_by_length():
     lengths = {"a": 5, "b": 9, "c": 5, "d": 1, "e": 8, "f": 2}
     decoded = [(name, np.zeros(length, np.float32)) for name, length in lengths.items()]
     failures = {}
-    batches = list(extraction._batches([*decoded, ("g", ValueError("broken"))], 2, failures))
+    batches = list(
+        extraction._batches([*decoded, ("g", ValueError("broken"))], extraction.BatchSize(2, "cpu"), failures)
+    )
     assert [list(batch) for batch in batches] == [["a", "c"], ["d", "f"], ["e", "b"]]
     assert failures == {"g": "broken"}
 
@@ -165,13 +247,13 @@ def test_clips_of_one_length_fill_a_batch_and_others_are_batched_by_length():
 def test_long_clips_are_not_all_held_in_memory(monkeypatch):
     monkeypatch.setattr(extraction, "HELD_BYTES", 100)
     decoded = ((str(n), np.zeros(30 + n, np.float32)) for n in range(6))
-    held = [list(batch) for batch in extraction._batches(decoded, 4, {})]
+    held = [list(batch) for batch in extraction._batches(decoded, extraction.BatchSize(4, "cpu"), {})]
     assert held == [["0"], ["1"], ["2"], ["3"], ["4"], ["5"]]
 
 
 def test_clips_are_decoded_while_the_network_is_busy():
     decoded = []
-    stream = extraction._ahead([str(n) for n in range(40)], lambda track: decoded.append(track) or np.zeros(1))
+    stream = extraction._ahead([str(n) for n in range(40)], lambda track: decoded.append(track) or np.zeros(1), 1)
     assert next(stream)[0] == "0"
     deadline = time.monotonic() + 5
     while len(decoded) < extraction.CLIPS_AHEAD and time.monotonic() < deadline:
