@@ -10,7 +10,7 @@ RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook plan test test-all lab notebooks weights thesis lint clean
+.PHONY: help workbook plan test test-all lab notebooks extras weights backends thesis lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -40,8 +40,13 @@ lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the
 notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
 	.venv/bin/python workflow/refresh.py
 
+extras: .venv/.ready-extra ## backends inside other packages: crepe, crepe_tiny, vibenet, mule (100 MB; vibenet and mule-torch are GPL-3.0)
+
 weights: .venv/.ready ## fetch a backend's published weights ahead of time (BACKEND=mert_95m)
 	@.venv/bin/python -m lib weights $(BACKEND)
+
+backends: .venv/.ready-test ## what every backend was proven to do, and what it costs (some 20 minutes)
+	.venv/bin/python benchmarks/backends.py --out benchmarks/backends.md
 
 thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
 	@.venv/bin/python workflow/finish.py thesis $(STUDY)
@@ -62,7 +67,12 @@ clean: ## delete the results of a study (STUDY=); keeps the shared cache
 	.venv/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt
+.venv/.ready-extra: .venv/.ready requirements-extra.txt
+	@echo "installing the packages of optional backends"
+	.venv/bin/pip install --quiet --no-deps -c requirements.lock -r requirements-extra.txt
+	@touch $@
+
+.venv/.ready-test: .venv/.ready-extra requirements-test.txt
 	@echo "installing what the tests need besides"
 	.venv/bin/pip install --quiet -c requirements.lock -r requirements-test.txt
 	@touch $@

@@ -24,3 +24,25 @@ def shared_data():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def proof(record_property):
+    """Write down what a test proves of a backend, for the table of ``benchmarks/backends.py``.
+
+    ``proof(name, loads="13 of 13 keys")``, or ``proof(name, distance=(found, expected), against="the published code")``:
+    the largest distance of a row, relative to the length of the expected one, which is returned.
+    """
+
+    def write(name, *, distance=None, **said):
+        for what, text in said.items():
+            record_property(f"{name}:{what}", text)
+        if distance is None:
+            return None
+        found, expected = (np.atleast_2d(np.asarray(rows, dtype=np.float64)) for rows in distance)
+        assert found.shape == expected.shape
+        largest = float(np.max(np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)))
+        record_property(f"{name}:distance", largest)
+        return largest
+
+    return write

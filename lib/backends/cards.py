@@ -1,19 +1,36 @@
-"""The page on backends in docs/cards, made from the registry: ``python -m lib.backends.cards`` writes it anew."""
+"""Pages made from the registry: ``python -m lib.backends.cards`` writes docs/cards/backends.md and docs/weights.md."""
 
-from lib.backends import LABELS, REGISTRY
+from lib.backends import LABELS, REGISTRY, names
+from lib.backends.checkpoints import FOLDER_VARIABLE
 from lib.study import ROOT
 from lib.tables import write_atomically
 
 PAGE = ROOT / "docs" / "cards" / "backends.md"
-HEAD = """# Cards: backends
-Made from the registry (`lib/backends/__init__.py`) by `python -m lib.backends.cards`; a test compares.
-Layer and pooling are the published ones unless `layer` and `pooling` say otherwise; what was used is stored with every
-table of vectors. Weights: a folder `$WORKBOOK_WEIGHTS/<id>`, else the hub.
+WEIGHTS_PAGE = ROOT / "docs" / "weights.md"
+_MADE = "Made from the registry (`lib/backends/registry.py`) by `python -m lib.backends.cards`; a test compares.\n"
+_HEAD = f"""# Cards: backends
+{_MADE}Layer and pooling are the published ones, which are used unless `layer` and `pooling` say otherwise; what was
+used is stored with every table of vectors. How weights get here: [weights](../weights.md).
+
+Published code of both papers drops the last batch if it is not full, and one clip that fails ends the run; here a
+clip's vector depends on that clip alone, and clips that fail are counted and named.
+"""
+_WEIGHTS_HEAD = f"""# Weights
+{_MADE}`make weights BACKEND=mert_95m` fetches a backend's files from the Hugging Face hub ahead of time, into the
+cache below `HF_HOME`. On a machine without network, set `HF_HUB_OFFLINE=1` and take that cache along, or put the files
+of the table into `${FOLDER_VARIABLE}/<id>`, which is looked at first. A `.safetensors` file beside it is read instead
+of a pickled one, pickled files are read without running their code, and no code of a hub is ever run.
+
+Where no revision is pinned, the newest is read; the digest of the file that was read is stored with the vectors.
+What the last column says is a reading of the licence, not the licence: check the card on the hub.
+
+| backend | where | revision | files | size | licence | what it may be used for |
+|---|---|---|---|---|---|---|
 """
 
 
 def page():
-    """Markdown of the page: one table a backend.
+    """Markdown of the cards: one table a backend.
 
     Returns
     -------
@@ -24,32 +41,73 @@ def page():
     >>> page().splitlines()[0]
     '# Cards: backends'
     """
-    return HEAD + "".join(_card(name, entry) for name, entry in REGISTRY.items() if not name.endswith("_untrained"))
+    return _HEAD + "".join(_card(name, REGISTRY[name]) for name in names(twins=False))
+
+
+def weights_page():
+    """Markdown of the page on weights: one row a backend.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> weights_page().splitlines()[0]
+    '# Weights'
+    """
+    return _WEIGHTS_HEAD + "".join(_weights_row(name, REGISTRY[name]) for name in names(twins=False))
+
+
+def write():
+    """Write both pages anew."""
+    for path, text in ((PAGE, page()), (WEIGHTS_PAGE, weights_page())):
+        with write_atomically(path) as beside:
+            beside.write_text(text)
 
 
 def _card(name, entry):
-    where = "in the repository or its package, or computed"
-    if entry.hub:
-        where = (
-            f"{entry.hub} on the Hugging Face hub, revision {entry.revision or 'not pinned: the digest is recorded'}"
-        )
-    size = f", {entry.megabytes} MB" if entry.megabytes else ""
+    rate = f"; {entry.frame_rate:g} hidden states a second" if entry.frame_rate else ""
     rows = {
-        "input": f"mono, {entry.sample_rate} Hz",
-        "vector": f"{entry.dim} numbers",
-        "parameters": f"{entry.parameters:g} million{size}" if entry.parameters else "",
-        "hidden states": f"{entry.frame_rate:g} a second" if entry.frame_rate else "",
+        "input": f"mono, {entry.sample_rate:,} Hz{rate}",
+        "architecture": entry.architecture,
+        "vector": f"{entry.dim:,} numbers",
+        "parameters": f"{entry.parameters:g} million" if entry.parameters else "",
+        "layer": entry.layer,
+        "pooling": entry.pooling,
         "trained on": entry.training,
-        "untrained twin": entry.untrained or "none",
-        "weights": where,
-        "files": ", ".join(entry.files),
+        "untrained twin": f"`{entry.untrained}`" if entry.untrained else "none",
+        "weights": _where(entry) + (f", revision {_revision(entry)}" if entry.hub else ""),
+        "files": ", ".join(part for part in (_files(entry), _size(entry)) if part),
         "licence of the weights": entry.licence,
+        "may be used for": entry.use,
         "citation": entry.citation,
     }
-    lines = [f"| {key} | {value} |" for key, value in rows.items() if value]
-    return f"\n## {LABELS[name]} (`{name}`)\n| | |\n|---|---|\n" + "\n".join(lines) + "\n"
+    lines = [f"| {key} | {value} |\n" for key, value in rows.items() if value]
+    traps = "".join(f"- {trap}\n" for trap in entry.traps)
+    return f"\n## {LABELS[name]} (`{name}`)\n| | |\n|---|---|\n{''.join(lines)}\nKnown traps:\n{traps}"
+
+
+def _weights_row(name, entry):
+    cells = (f"`{name}`", _where(entry), _revision(entry), _files(entry), _size(entry), entry.licence, entry.use)
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def _where(entry):
+    return f"[{entry.hub}](https://huggingface.co/{entry.hub})" if entry.hub else entry.where
+
+
+def _revision(entry):
+    return (f"`{entry.revision}`" if entry.revision else "not pinned") if entry.hub else ""
+
+
+def _files(entry):
+    return ", ".join(f"`{file}`" for file in entry.files)
+
+
+def _size(entry):
+    return f"{entry.megabytes:,} MB" if entry.megabytes else ""
 
 
 if __name__ == "__main__":
-    with write_atomically(PAGE) as beside:
-        beside.write_text(page())
+    write()

@@ -6,7 +6,6 @@ checkpoints. Sources: M. Won et al., arXiv 2311.03318; H. Zhu et al., arXiv 2501
 """
 
 import functools
-import hashlib
 import itertools
 from dataclasses import dataclass
 
@@ -14,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from lib.backends import calibration as calibrating
 from lib.backends.checkpoints import digest, load_strictly, locate
-from lib.backends.frames import FrameBackend, draw
+from lib.backends.frames import FrameBackend, before, draw
 
 SAMPLE_RATE = 24000
 N_FFT, HOP = 2048, 240
@@ -207,6 +207,10 @@ class Conformer(nn.Module):
         """Hidden state of one layer, 0 to depth: (batch, samples) to (batch, frames, width)."""
         return next(itertools.islice(self.hidden_states(waveforms), layer, None))
 
+    def calibrate(self, waveforms):
+        """Give every batch normalisation the statistics of these waveforms, as `calibration_clips` cuts them."""
+        calibrating.calibrate(self, lambda: self.state(waveforms, self.sizes.depth))
+
 
 def calibration_clips(clips, name):
     """Cut train clips to one length, at most `CALIBRATION_CLIPS` of them, evenly spaced over all.
@@ -230,48 +234,13 @@ def calibration_clips(clips, name):
 
     Examples
     --------
-    >>> calibration_clips([np.zeros(99, np.float32)], "muq_untrained").shape
+    >>> calibration_clips([np.zeros(99, np.float32)], "conformer_untrained").shape
     torch.Size([1, 120000])
     """
-    if clips is None or not len(clips):
-        raise ValueError(
-            f"Expected calibration clips for {name}, found none: its batch normalisations need the statistics of train "
-            f'clips; call create("{name}", calibration=[waveforms of train clips], seed=0).'
-        )
-    chosen = np.linspace(0, len(clips) - 1, min(len(clips), CALIBRATION_CLIPS)).round().astype(int)
+    calibrating.require(name, clips)
+    chosen = calibrating.evenly(len(clips), CALIBRATION_CLIPS)
     length = CALIBRATION_SECONDS * SAMPLE_RATE
     return torch.from_numpy(np.stack([np.resize(np.asarray(clips[i], np.float32), length) for i in chosen]))
-
-
-def calibrate(network, waveforms):
-    """Set the statistics of every batch normalisation to those of its input, front to back in one pass.
-
-    Parameters
-    ----------
-    network : Conformer
-        Changed in place.
-    waveforms : torch.Tensor
-        float32, shape (clips, samples), as `calibration_clips` gives it.
-
-    Examples
-    --------
-    >>> calibrate(Conformer(Sizes(16, 2, 2, 32, 4)), torch.randn(2, 24000))
-    """
-
-    def measure(norm, inputs):
-        by_channel = inputs[0].transpose(0, 1).flatten(1)
-        norm.running_mean.copy_(by_channel.mean(1))
-        norm.running_var.copy_(by_channel.var(1, correction=0))
-
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
-    norms = [module for module in network.modules() if isinstance(module, kinds)]
-    hooks = [norm.register_forward_pre_hook(measure) for norm in norms]
-    try:
-        with torch.inference_mode():
-            network.state(waveforms, network.sizes.depth)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class ConformerBackend(FrameBackend):
@@ -291,17 +260,21 @@ class ConformerBackend(FrameBackend):
         )
 
     def _hidden(self, waveforms, lengths):
+        states, valid = self._hidden_layers(waveforms, lengths, [self.layer_index])
+        return states[self.layer_index], valid
+
+    def _hidden_layers(self, waveforms, lengths, layers):
         # Row by row: a mask would not keep the convolutions from padding, and one clip of 30 s fills any device.
-        rows = [
-            self.network.state(waveform[None, :length], self.layer_index)[0]
-            for waveform, length in zip(waveforms, lengths.tolist(), strict=True)
-        ]
-        counts = torch.tensor([len(row) for row in rows], device=waveforms.device)
-        hidden = nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        return hidden, torch.arange(hidden.shape[1], device=hidden.device)[None] < counts[:, None]
+        rows = []
+        for waveform, length in zip(waveforms, lengths.tolist(), strict=True):
+            states = itertools.islice(self.network.hidden_states(waveform[None, :length]), max(layers) + 1)
+            rows.append({layer: state[0] for layer, state in enumerate(states) if layer in layers})
+        counts = torch.tensor([len(row[layers[0]]) for row in rows], device=waveforms.device)
+        padded = {layer: nn.utils.rnn.pad_sequence([row[layer] for row in rows], batch_first=True) for layer in layers}
+        return padded, before(counts, int(counts.max()))
 
 
-def trained(name, read, *, weights, revision, calibration, **options):
+def trained(name, read, *, layer=None, pooling=None, weights="", revision=None, device="cpu"):
     """Make the backend of a published checkpoint.
 
     Parameters
@@ -311,12 +284,16 @@ def trained(name, read, *, weights, revision, calibration, **options):
     read : callable
         Takes the folder of the published files; gives the weights, named as the network's, their file and the
         statistics of the log-mel spectrogram.
-    weights, revision
-        As `lib.backends.checkpoints.locate` takes them.
-    calibration : None
-        Only twins take clips.
-    **options
-        `layer`, `pooling` and `device` of `ConformerBackend`.
+    layer : int or None
+        0 to 12; None: 12, after the final norm.
+    pooling : str or None
+        One of `lib.backends.frames.POOLINGS`; None: mean.
+    weights : str or Path
+        Folder with the published files; empty: as `lib.backends.checkpoints.locate` finds them.
+    revision : str or None
+        Another commit of the hub's repository than the pinned one.
+    device : str
+        As torch names it.
 
     Returns
     -------
@@ -326,33 +303,35 @@ def trained(name, read, *, weights, revision, calibration, **options):
     Raises
     ------
     ValueError
-        If files are missing or do not fit, the layer or pooling is unknown, or there are calibration clips.
+        If files are missing or do not fit, or the layer or pooling is unknown.
 
     Examples
     --------
-    >>> trained("muq", read, weights="", revision=None, calibration=None)  # doctest: +SKIP
+    >>> trained("muq", read, weights="checkpoints/muq").dim  # doctest: +SKIP
+    1024
     """
-    refuse_calibration(name, calibration)
     state, path, statistics = read(locate(name, weights, revision))
     network = Conformer(PUBLISHED, statistics)
     load_strictly(network, state, NOT_NEEDED)
     identity = f"{digest(path)}, input less {statistics[0]:.6g} dB by {statistics[1]:.6g} dB"  # from a file of its own
-    return ConformerBackend(name, network, checkpoint=path.name, revision=identity, **options)
+    return ConformerBackend(
+        name, network, layer=layer, pooling=pooling, checkpoint=path.name, revision=identity, device=device
+    )
 
 
-def twin(name, *, seed, calibration, **options):
-    """Make the untrained twin: random weights, published sizes and input, statistics of train clips.
+def create(name, *, layer=None, pooling=None, device="cpu", seed=0, calibration=None):
+    """Make the untrained twin of MusicFM and MuQ: random weights, published sizes and input, statistics of train clips.
 
     Parameters
     ----------
     name : str
-        Id in the registry.
+        `conformer_untrained`.
+    layer, pooling, device
+        As `trained` takes them.
     seed : int
         Which draw of weights.
     calibration : list of numpy.ndarray
-        As `calibration_clips` takes them.
-    **options
-        `layer`, `pooling` and `device` of `ConformerBackend`.
+        Waveforms (samples,) of train clips at 24 kHz, as `calibration_clips` takes them.
 
     Returns
     -------
@@ -366,24 +345,15 @@ def twin(name, *, seed, calibration, **options):
 
     Examples
     --------
-    >>> twin("muq_untrained", seed=0, calibration=clips, layer=None, pooling=None)  # doctest: +SKIP
+    >>> create("conformer_untrained", calibration=clips).dim  # doctest: +SKIP
+    1024
     """
     clips = calibration_clips(calibration, name)
     network = draw(lambda: Conformer(PUBLISHED), seed)
-    calibrate(network, clips)
-    return ConformerBackend(name, network, **twin_labels(seed, clips), **options)
+    network.calibrate(clips)
+    return ConformerBackend(name, network, layer=layer, pooling=pooling, device=device, **twin_labels(seed, clips))
 
 
 def twin_labels(seed, clips):
     """What identifies a twin: {`checkpoint`: the draw, `revision`: the calibration clips}, for the fingerprint."""
-    found = hashlib.sha256(clips.numpy().tobytes()).hexdigest()[:12]
-    return {
-        "checkpoint": f"random weights (PyTorch's default draw, seed {seed})",
-        "revision": f"calibrated on {len(clips)} clips of {CALIBRATION_SECONDS} s, sha256 {found}",
-    }
-
-
-def refuse_calibration(name, calibration):
-    """Raise ValueError if a trained network gets calibration clips."""
-    if calibration is not None:
-        raise ValueError(f"Expected no calibration clips for {name}, which is trained; leave `calibration` out.")
+    return calibrating.identity(clips, f"clips of {CALIBRATION_SECONDS} s", "PyTorch's default draw", seed)

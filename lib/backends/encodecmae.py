@@ -155,7 +155,7 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
         Folder with the published `model.pt`, or a `model.safetensors` made of it; empty looks where
         `lib.backends.checkpoints.locate` says.
     revision : str or None
-        A commit of the hub's repository; none is pinned.
+        Another commit of the hub's repository than the pinned one.
     device : str
         As torch names it.
     seed : int

@@ -14,27 +14,15 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _WRAPPED = {"position_embeddings_type": "rotary", "hidden_act": "swish"}
 
 
-def create(name, *, layer=None, pooling=None, weights="", revision=None, device="cpu", seed=0, calibration=None):
-    """Make MuQ or its untrained twin.
+def create(name, *, layer=None, pooling=None, weights="", revision=None, device="cpu"):
+    """Make MuQ.
 
     Parameters
     ----------
     name : str
-        `muq` or `muq_untrained`.
-    layer : int or None
-        0 to 12; None: 12, after the final norm.
-    pooling : str or None
-        One of `lib.backends.frames.POOLINGS`; None: mean.
-    weights : str or Path
-        Folder with the published files; empty: as `lib.backends.checkpoints.locate` finds them.
-    revision : str or None
-        Another commit of the hub's repository than the pinned one.
-    device : str
-        As torch names it.
-    seed : int
-        For the twin: which draw of weights.
-    calibration : list of numpy.ndarray or None
-        For the twin only: waveforms (samples,) of train clips at 24 kHz.
+        `muq`.
+    layer, pooling, weights, revision, device
+        As `lib.backends.conformer.trained` takes them.
 
     Returns
     -------
@@ -44,16 +32,14 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
     Raises
     ------
     ValueError
-        If files are missing or do not fit, or an option is none of the above.
+        As there.
 
     Examples
     --------
     >>> create("muq", weights="checkpoints/muq").dim  # doctest: +SKIP
     1024
     """
-    options = {"layer": layer, "pooling": pooling, "device": device, "calibration": calibration}
-    if name.endswith("_untrained"):
-        return conformer.twin(name, seed=seed, **options)
+    options = {"layer": layer, "pooling": pooling, "device": device}
     return conformer.trained(name, _read, weights=weights, revision=revision, **options)
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.backends import calibration as calibrating
 from lib.backends import conformer
 from lib.backends.checkpoints import CheckpointError, digest, load_state, load_strictly, locate
 from lib.backends.frames import FrameBackend, draw
@@ -164,16 +165,10 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
         There is the joint latent alone.
     pooling : str or None
         One of `lib.backends.frames.POOLINGS`, over crops; None: mean.
-    weights : str or Path
-        Folder with the published files; empty: as `lib.backends.checkpoints.locate` finds them.
-    revision : str or None
-        Another commit of the hub's repository than the pinned one.
-    device : str
-        As torch names it.
-    seed : int
-        For the twin: which draw of weights.
-    calibration : list of numpy.ndarray or None
-        For the twin only: waveforms (samples,) of train clips at 24 kHz.
+    weights, revision, device
+        As `lib.backends.conformer.trained` takes them.
+    seed, calibration
+        For the twin only: as `lib.backends.conformer.create` takes them.
 
     Returns
     -------
@@ -194,9 +189,9 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
     if name.endswith("_untrained"):
         clips = conformer.calibration_clips(calibration, name)
         network = draw(lambda: AudioTower(conformer.PUBLISHED, PUBLISHED), seed)
-        conformer.calibrate(network.tower, clips)
+        network.tower.calibrate(clips)
         return MuLanBackend(name, network, **conformer.twin_labels(seed, clips), **options)
-    conformer.refuse_calibration(name, calibration)
+    calibrating.refuse(name, calibration)
     folder = locate(name, weights, revision)
     path = folder / WEIGHTS
     state = {_present(key): value for key, value in load_state(path).items()}

@@ -46,18 +46,8 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
     ----------
     name : str
         `music2vec` or `music2vec_untrained`.
-    layer : int or None
-        0 to 12; None: the last, as published.
-    pooling : str or None
-        One of `lib.backends.frames.POOLINGS`; None: the mean, as published.
-    weights : str or Path
-        Folder of the published files; empty looks where `lib.backends.checkpoints.locate` says.
-    revision : str or None
-        A commit of the hub's repository; none is pinned.
-    device : str
-        As torch names it.
-    seed : int
-        Of a twin's weights.
+    layer, pooling, weights, revision, device, seed
+        As `lib.backends.mert.create` takes them; there are 12 blocks.
 
     Returns
     -------

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.backends import Backend
+from lib.backends import calibration as calibrating
 
 SAMPLE_RATE = 16000
 N_FFT, HOP, N_MELS = 512, 256, 96
@@ -439,8 +440,7 @@ def create(name, *, calibration=None, seed=0):
     200
     """
     if not name.endswith("_untrained"):
-        if calibration is not None:
-            raise ValueError(f"Expected no calibration clips for {name}, which is trained; leave `calibration` out.")
+        calibrating.refuse(name, calibration)
         digest = hashlib.sha256(_weights_path(name).read_bytes()).hexdigest()
         return PatchBackend(
             name,
@@ -448,22 +448,12 @@ def create(name, *, calibration=None, seed=0):
             checkpoint=f"{name.split('_')[1].upper()}_{name.split('_')[0]}",
             revision=f"musicnn 0.1.0, sha256 {digest[:12]}",
         )
-    if calibration is None or not len(calibration):
-        raise ValueError(
-            f"Expected calibration clips for {name}, found none: its batch normalisations need the statistics of train "
-            f'clips; call create("{name}", calibration=[waveforms of train clips], seed=0).'
-        )
+    calibrating.require(name, calibration)
     net = (VGG() if name.startswith("vgg") else MusiCNN()).eval().requires_grad_(False)
     net.draw(np.random.default_rng(seed))
     patches = _calibration_patches(calibration)
     net.calibrate(patches)
-    digest = hashlib.sha256(patches.numpy().tobytes()).hexdigest()
-    return PatchBackend(
-        name,
-        net,
-        checkpoint=f"random weights (Glorot uniform, seed {seed})",
-        revision=f"calibrated on {len(patches)} patches, sha256 {digest[:12]}",
-    )
+    return PatchBackend(name, net, **calibrating.identity(patches, "patches", "Glorot uniform", seed))
 
 
 def _weights_path(name):
@@ -480,7 +470,7 @@ def _calibration_patches(clips):
     """Whole patches of all clips, thinned evenly to what calibration takes: tensor (n, 187, 96)."""
     features = [patch_features(np.asarray(clip, np.float32)) if np.ndim(clip) == 1 else clip for clip in clips]
     patches = torch.cat([_cut(clip) for clip in features])
-    chosen = np.linspace(0, len(patches) - 1, min(len(patches), CALIBRATION_PATCHES)).round().astype(int)
+    chosen = calibrating.evenly(len(patches), CALIBRATION_PATCHES)
     return patches[torch.from_numpy(chosen)].contiguous()
 
 

@@ -94,6 +94,10 @@ class WaveformBackend(FrameBackend):
         return (centred / np.sqrt(waveform.var(dtype=np.float64) + _VARIANCE_FLOOR)).astype(np.float32)
 
     def _hidden(self, waveforms, lengths):
+        states, valid = self._hidden_layers(waveforms, lengths, [self.layer_index])
+        return states[self.layer_index], valid
+
+    def _hidden_layers(self, waveforms, lengths, layers):
         # one clip at a time: the first convolution's output is 300 times as large as the waveform a second
         entering = [self._entering(row[None, :length])[0] for row, length in zip(waveforms, lengths, strict=True)]
         hidden = torch.nn.utils.rnn.pad_sequence(entering, batch_first=True)
@@ -101,11 +105,14 @@ class WaveformBackend(FrameBackend):
         valid = before(frames, hidden.shape[1])
         mask = None if valid.all() else valid[:, None, None]
         encoder = self.network.encoder
-        for block in encoder.layers[: self.layer_index]:
+        states = {0: hidden} if 0 in layers else {}
+        for layer, block in enumerate(encoder.layers[: max(layers)], start=1):
             hidden = block(hidden, attention_mask=mask)
-        if self._pre_norm and self.layer_index == self.n_layers:
-            hidden = encoder.layer_norm(hidden)
-        return hidden, valid
+            if layer in layers:
+                states[layer] = hidden
+        if self._pre_norm and self.n_layers in states:
+            states[self.n_layers] = encoder.layer_norm(hidden)
+        return states, valid
 
     def _entering(self, waveform):
         """What enters the first block: (1, samples) to (1, frames, width)."""

@@ -35,15 +35,18 @@ def cosine(a, b):
     return (a * b).sum(-1) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", KEYS)
 @pytest.mark.parametrize("order", ["plain", "fast"])
-def test_first_patch_from_the_stored_log_mel(name, order, reference):
+def test_first_patch_from_the_stored_log_mel(name, order, reference, proof):
     net = musicnn.network(name)
     net = net.folded() if order == "fast" else net
     with torch.inference_mode():
         found = net(torch.from_numpy(reference["log_mel"])[None]).numpy()[0]
     expected = reference[KEYS[name]].reshape(4, -1)[0]
     assert np.abs(found - expected).max() < 1e-4
+    proof(name, loads="converted table, every variable", against="the corrected package, its own weights")
+    assert proof(name, distance=(found, expected)) <= 1e-4
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from lib import backends
 from lib.backends import LABELS, PAPER_NAMES, REGISTRY, UNTRAINED, create, musicnn, names
+from lib.backends import calibration as calibrating
 
 TRAINED = ["musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"]
 # those whose weights are in the repository; the others are tested at small size in files of their own
@@ -253,6 +255,23 @@ def test_fingerprints_differ_and_follow_the_code(made, monkeypatch):
     before = made["mfcc"].fingerprint()
     monkeypatch.setattr(type(made["mfcc"]), "code_digest", lambda self: "changed")
     assert made["mfcc"].fingerprint() != before
+
+
+def test_a_twins_fingerprint_follows_how_it_is_calibrated_and_its_features_do_not(made, monkeypatch, tmp_path):
+    trained, twin = made["musicnn_msd"], made["musicnn_untrained"]
+    before = trained.fingerprint(), twin.fingerprint()
+    changed = tmp_path / "calibration.py"
+    changed.write_text(Path(calibrating.__file__).read_text() + "# changed\n")
+    monkeypatch.setattr(backends, "_CALIBRATION", changed)
+    assert trained.fingerprint() == before[0]
+    assert twin.fingerprint() != before[1]
+    assert trained.code_digest() == twin.code_digest()  # under which the cache keeps their features
+
+
+def test_calibration_takes_the_first_the_last_and_evenly_between():
+    assert calibrating.evenly(50, 8).tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert calibrating.evenly(3, 8).tolist() == [0, 1, 2]
+    assert calibrating.evenly(1, 8).tolist() == [0]
 
 
 def test_missing_weights_name_the_converter(monkeypatch, tmp_path):

@@ -79,7 +79,7 @@ def test_without_files_and_connection_a_sentence_says_what_goes_where():
         assert part in sentence
     assert sentence.count(". ") == 0
     with pytest.raises(CheckpointError, match="revision main"):
-        locate("music2vec")
+        locate("mule")  # none is pinned
 
 
 @pytest.mark.parametrize("complete", [True, False])

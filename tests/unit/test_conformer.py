@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lib.backends import REGISTRY, conformer, create, muq_mulan
+from lib.backends import REGISTRY, UNTRAINED, conformer, create, muq_mulan, options
 from lib.backends.checkpoints import CheckpointError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -23,6 +23,7 @@ SMALL = conformer.Sizes(width=64, depth=3, heads=4, inner=128, channels=8)
 HEAD = muq_mulan.HeadSizes(width=48, depth=2, heads=4, head_width=16, latent=32)
 MEAN, SPREAD = 6.5, 18.25
 NAMES = ("musicfm", "muq", "muq_mulan")
+TWINS = {name: UNTRAINED[name] for name in NAMES}
 UNUSED = (
     "quantizer_", "rvq.", "linear.", "cls_token", "preprocessor_", "conformer.pos_conv_embed.",
     "mulan.text", "mulan.contrast", "mulan.audio.aggregator",
@@ -109,14 +110,19 @@ def close(found, expected):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("name", ["musicfm", "muq"])
-def test_every_layer_equals_the_published_code(name, references, folders):
+def test_every_layer_equals_the_published_code(name, references, folders, proof):
     reference = references[name]
     assert len(reference["mean"]) == SMALL.depth + 1
     for layer in range(SMALL.depth + 1):
         for pooling in ("mean", "first"):
             backend = create(name, weights=folders[name], layer=layer, pooling=pooling)
-            close(backend.embed([tune(70000)])[0], reference[pooling][layer])
+            found = backend.embed([tune(70000)])[0]
+            close(found, reference[pooling][layer])
+            assert proof(name, distance=(found, reference[pooling][layer])) <= 1e-4
+    keys = len(drawn(name, reference))
+    proof(name, loads=f"{keys} keys, 3 of 3 blocks", against="the published code, small, each layer")
     states = list(backend.network.hidden_states(torch.from_numpy(tune(70000))[None]))
     assert len(states) == SMALL.depth + 1
     assert all(state.shape == (1, 73, SMALL.width) for state in states)
@@ -128,10 +134,14 @@ def test_every_layer_equals_the_published_code(name, references, folders):
     close(default.embed([tune(70000)])[0], reference["mean"][-1])
 
 
-def test_latents_equal_the_published_code(references, folders):
+@pytest.mark.proof
+def test_latents_equal_the_published_code(references, folders, proof):
     backend = create("muq_mulan", weights=folders["muq_mulan"])
     vectors = backend.embed([tune(24000 * 6), tune(24000 * 10), tune(round(24000 * 25.3))])
-    close(vectors, np.stack([references["muq_mulan"][f"latent_{seconds}"] for seconds in ("6", "10", "25_3")]))
+    expected = np.stack([references["muq_mulan"][f"latent_{seconds}"] for seconds in ("6", "10", "25_3")])
+    close(vectors, expected)
+    proof("muq_mulan", loads=f"{len(drawn('muq_mulan', references['muq_mulan']))} keys, 3 of 3 blocks")
+    assert proof("muq_mulan", distance=(vectors, expected), against="the published code, small") <= 1e-4
 
 
 def test_spectrogram_equals_torchaudio(references):
@@ -289,9 +299,8 @@ def test_crops_are_of_ten_seconds_and_the_last_is_filled_from_the_beginning(fold
     assert "crops of 10 s" in backend.pooling
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_twin_is_drawn_from_its_seed_and_calibrated(name):
-    twin = f"{name}_untrained"
+@pytest.mark.parametrize("twin", sorted(set(TWINS.values())))
+def test_twin_is_drawn_from_its_seed_and_calibrated(twin):
     clips = [tune(samples, seed) for seed, samples in enumerate((30000, 24000, 9000))]
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -311,7 +320,7 @@ def test_twin_is_drawn_from_its_seed_and_calibrated(name):
 
 def test_every_norm_of_a_twin_has_the_statistics_of_its_input():
     """Canary: the neutral statistics of a fresh network leave channels far from unit scale."""
-    clips = conformer.calibration_clips([tune(24000, seed) for seed in range(3)], "muq_untrained")
+    clips = conformer.calibration_clips([tune(24000, seed) for seed in range(3)], "conformer_untrained")
     network = conformer.draw(lambda: conformer.Conformer(SMALL), 0)
     seen = {}
 
@@ -323,7 +332,7 @@ def test_every_norm_of_a_twin_has_the_statistics_of_its_input():
     hooks = [norm.register_forward_hook(look) for norm in norms]
     network.state(clips, SMALL.depth)
     assert min(float(found.std(1).median()) for found in seen.values()) < 0.5
-    conformer.calibrate(network, clips)
+    network.calibrate(clips)
     network.state(clips, SMALL.depth)
     for norm, found in seen.items():
         assert found.mean(1).abs().max() < 1e-3
@@ -335,19 +344,33 @@ def test_every_norm_of_a_twin_has_the_statistics_of_its_input():
 
 def test_calibration_is_capped_evenly():
     clips = [np.full(24000, value, np.float32) for value in range(50)]
-    assert conformer.calibration_clips(clips, "muq_untrained")[:, 0].tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
+    assert conformer.calibration_clips(clips, "conformer_untrained")[:, 0].tolist() == [0, 7, 14, 21, 28, 35, 42, 49]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_wrong_options_are_sentences(name, folders):
-    with pytest.raises(ValueError, match=f"Expected calibration clips for {name}_untrained, found none"):
-        create(f"{name}_untrained")
-    with pytest.raises(ValueError, match=f"Expected no calibration clips for {name}, which is trained"):
-        create(name, weights=folders[name], calibration=[tune(9)])
+    with pytest.raises(ValueError, match=f"Expected calibration clips for {TWINS[name]}, found none"):
+        create(TWINS[name])
     with pytest.raises(ValueError, match="Expected a pooling among mean, max, mean_std, first, found 'median'"):
         create(name, weights=folders[name], pooling="median")
     with pytest.raises(ValueError, match=r"Expected (a layer|no layer) .*found 4"):
         create(name, weights=folders[name], layer=4)
+
+
+def test_only_a_twin_takes_calibration_clips(folders):
+    with pytest.raises(ValueError, match="Expected no calibration clips for muq_mulan, which is trained"):
+        create("muq_mulan", weights=folders["muq_mulan"], calibration=[tune(9)])
+    takes = {name: "calibration" in options(name) for name in ("musicfm", "muq", "conformer_untrained")}
+    assert takes == {"musicfm": False, "muq": False, "conformer_untrained": True}
+
+
+def test_musicfm_and_muq_have_one_twin_because_they_are_one_network(folders):
+    """At the same weights and spectrogram their states are equal, and so they are at the same random weights."""
+    assert TWINS["musicfm"] == TWINS["muq"] == "conformer_untrained"
+    networks = [create(name, weights=folders[name]).network for name in ("musicfm", "muq")]
+    networks[0].load_state_dict(networks[1].state_dict())
+    musicfm, muq = (network.state(torch.from_numpy(tune(48000))[None], SMALL.depth) for network in networks)
+    assert torch.equal(musicfm, muq)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -360,6 +383,6 @@ def test_the_published_sizes_are_those_of_the_registry(name):
         else:
             network = conformer.Conformer(conformer.Sizes())
             width = network.sizes.width
-    for entry in (REGISTRY[name], REGISTRY[f"{name}_untrained"]):
+    for entry in (REGISTRY[name], REGISTRY[TWINS[name]]):
         assert entry.dim == width
         assert entry.parameters == round(sum(p.numel() for p in network.parameters()) / 1e6, 1)

@@ -98,8 +98,9 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("layer", [1, 2, 3])
-def test_equal_to_the_original_at_random_weights(layer, folder):
+def test_equal_to_the_original_at_random_weights(layer, folder, proof):
     """What encodecmae 1.0.0 gave for `published_state()` and `clip()`, 5.5 s: a chunk of 4 s and one of 1.5 s.
 
     Its `extract_features_from_array(clip(), layer=layer - 1)`, and `layer=-1` for the last, run once; kept are the
@@ -108,11 +109,15 @@ def test_equal_to_the_original_at_random_weights(layer, folder):
     golden = np.load(GOLDEN)
     found = create("encodecmae", weights=folder, layer=layer).embed([clip()], sample_rate=RATE)[0]
     close(found, golden[f"mean_{layer}"])
+    against = "encodecmae 1.0.0, small, each block"
+    assert proof("encodecmae", distance=(found, golden[f"mean_{layer}"]), against=against) <= 1e-4
     first = create("encodecmae", weights=folder, layer=layer, pooling="first").embed([clip()])[0]
     close(first, golden[f"frames_{layer}"][0])
 
 
-def test_layout_layers_and_frames(backend):
+@pytest.mark.proof
+def test_layout_layers_and_frames(backend, proof):
+    proof("encodecmae", loads=f"{len(published_state())} keys, 3 of 3 blocks")
     assert backend.layer == "3 of 3"
     assert backend.dim == WIDTH
     hidden, valid = backend._hidden(torch.from_numpy(clip(2))[None], torch.tensor([2 * RATE]))

@@ -90,8 +90,9 @@ def golden():
         return dict(arrays)
 
 
+@pytest.mark.proof
 @BOTH
-def test_published_keys_are_the_ones_that_load(name, folders, golden):
+def test_published_keys_are_the_ones_that_load(name, folders, golden, proof):
     state = torch.load(folders[name] / "pytorch_model.bin", weights_only=True)
     assert sorted(state) == golden[f"{name.removeprefix('mert_')}_keys"].tolist()
     assert "encoder.pos_conv_embed.conv.weight_g" in state
@@ -99,16 +100,18 @@ def test_published_keys_are_the_ones_that_load(name, folders, golden):
     assert backend.n_layers == 4
     assert backend.checkpoint == REGISTRY[name].hub
     assert backend.revision.startswith("sha256 ")
+    proof(name, loads=f"{len(state)} of {len(state)} keys, 4 of 4 blocks")
 
 
+@pytest.mark.proof
 @BOTH
 @pytest.mark.parametrize("layer", range(5))
-def test_parity_with_the_published_code(name, layer, folders, golden):
+def test_parity_with_the_published_code(name, layer, folders, golden, proof):
     size = name.removeprefix("mert_")
     backend = create(name, weights=folders[name], layer=layer)
     expected = golden[f"{size}_mean"][layer]
     found = backend.embed([waveform()])[0]
-    assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected)
+    assert proof(name, distance=(found, expected), against="the published code, small, each layer") <= 1e-4
 
 
 @BOTH

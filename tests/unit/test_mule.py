@@ -63,14 +63,16 @@ def backend(published):
     return create("mule", weights=published)
 
 
+@pytest.mark.proof
 @needs_package
 @pytest.mark.parametrize("seconds", [3.0, 4.7, 8.0, 10.3])
-def test_equal_to_the_package_at_random_weights(backend, seconds):
+def test_equal_to_the_package_at_random_weights(backend, seconds, proof):
     waveform = clip(seconds)
     expected = original()(torch.from_numpy(waveform)[None])[0].numpy()
     found = backend.embed([waveform], sample_rate=RATE)
     assert found.shape == (1, 24)
-    np.testing.assert_allclose(found[0], expected, atol=1e-4 * np.abs(expected).max())
+    proof("mule", loads=f"{len(original().state_dict())} keys", against="the package mule-torch 0.2.0, small")
+    assert proof("mule", distance=(found[0], expected)) <= 1e-4
 
 
 @needs_package

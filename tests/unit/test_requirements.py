@@ -51,6 +51,13 @@ def test_the_lock_holds_everything_asked_for_within_its_bounds(lock):
         assert requirement.specifier.contains(lock[project(line)]), line
 
 
+def test_optional_backends_come_without_their_dependencies_and_are_locked(lock):
+    assert "--no-deps -c requirements.lock -r requirements-extra.txt" in (ROOT / "Makefile").read_text()
+    optional = {project(line) for line in asked("requirements-extra.txt")}
+    assert {"torchcrepe", "vibenet", "mule-torch"} <= optional <= set(lock)
+    assert not optional & {project(line) for line in asked("requirements.txt")}
+
+
 def test_the_owners_packages_are_asked_for():
     wanted = {"jupyterlab", "papermill", "torch", "transformers", "pandas", "seaborn"}
     wanted |= {"scikit-learn", "recbole", "nbval"}

@@ -45,8 +45,9 @@ def test_mel_equals_librosa():
     np.testing.assert_allclose(vibenet.log_mel(waveform)[:, 1:-1], expected[:, 1:148], atol=1e-2)
 
 
+@pytest.mark.proof
 @needs_packages
-def test_network_equals_the_original(backend):
+def test_network_equals_the_original(backend, proof):
     """Ratings as the package's own session gives them for `clip()`.
 
     The 256 numbers before them are what `onnxruntime` gave after the tool `onnx` had added the tensor to the outputs;
@@ -55,7 +56,8 @@ def test_network_equals_the_original(backend):
     golden = np.load(GOLDEN)
     hidden, ratings = backend.run(clip())
     np.testing.assert_allclose(ratings, golden["ratings"], atol=1e-4 * np.abs(golden["ratings"]).max())
-    np.testing.assert_allclose(hidden, golden["hidden"], atol=1e-4 * np.abs(golden["hidden"]).max())
+    proof("vibenet", loads="the package's own file", against="its own session, real weights")
+    assert proof("vibenet", distance=(hidden, golden["hidden"])) <= 1e-4
     np.testing.assert_array_equal(backend.embed([clip()], sample_rate=RATE)[0], hidden)
 
 
