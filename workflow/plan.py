@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 
 from lib import datasets
+from lib.backends import REGISTRY, packages
 from lib.datasets.recordings import SUFFIXES
 from lib.study import MOCK, NO_LISTENERS, resolve
 from lib.tables import read_parquet
 from lib.vectors import VectorStore
 from workflow import stages
 
-# Measured on two cores, one thread a job, 30 s clips (benchmarks/musicnn_speed.md and the manifest of a demo run);
-# only for the plan's estimate.
-SECONDS_A_CLIP = {"mfcc": 0.3, "musicnn": 0.45, "vgg": 0.45, "onion": 0.001}
+# Measured on two cores, one thread a job, 30 s clips (the manifest of a demo run); only for the plan's estimate. What a
+# network takes is in the registry.
+SECONDS_A_DECODED_CLIP = 0.02
+SECONDS_AN_IMPORTED_VECTOR = 0.001
 SECONDS_A_NOTEBOOK = 10.0
 SECONDS_A_RENDERED_CLIP = 0.4
 MEGABYTES_A_SECOND = {"audio": 0.05, "features": 0.024}
@@ -50,10 +52,11 @@ def describe(study, snakemake):
 def _missing(study):
     """What the study's sources say is not there, or is not as published."""
     p = study.parameters
-    if p.dataset in datasets.GENERATED and p.listening_source in (MOCK, NO_LISTENERS):
+    needed = [packages.missing(name) for name in stages.networks(p) if name in REGISTRY]
+    found = [sentence for sentence in needed if sentence]
+    if p.dataset in datasets.GENERATED and p.listening_source in (MOCK, NO_LISTENERS) and not found:
         return ["missing: nothing; this study makes what it needs"]
     real = study.has_listeners and p.listening_source != MOCK
-    found = []
     if p.dataset not in datasets.GENERATED:
         source = datasets.source(p.dataset)
         alone = real and p.listening_folder and p.listening_source == p.dataset
@@ -115,11 +118,15 @@ def _seconds(rule, count, study):
     if rule == "prepare_data":
         return fixed + (p.n_tracks * SECONDS_A_RENDERED_CLIP if p.dataset == "scores" else 0)
     if rule == "extract_embeddings":
-        each = [SECONDS_A_CLIP[name.split("_")[0]] for name in [*stages.extracted(p), *stages.twins(p)]]
+        each = [_seconds_a_clip(name) for name in stages.networks(p)]
         return fixed + np.mean(each) * count * _clips(study) * p.clip_seconds / 30
     if rule == "knn":
         return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 3e-7
     return fixed
+
+
+def _seconds_a_clip(name):
+    return REGISTRY[name].cpu_seconds + SECONDS_A_DECODED_CLIP if name in REGISTRY else SECONDS_AN_IMPORTED_VECTOR
 
 
 def _already(study):

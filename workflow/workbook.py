@@ -36,6 +36,8 @@ def main():
         study = Study(stages.parameters_of(options.study, overrides))
         stages.check_backends(study.parameters)
         preparation.check_sources(study)
+        if not options.plan:
+            stages.check_weights(study.parameters)
     except (ValueError, FileNotFoundError) as error:
         print(f"make workbook: {error}", file=sys.stderr)
         return 2

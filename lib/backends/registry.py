@@ -89,6 +89,10 @@ class Entry:
         Where the weights are if not on a hub.
     traps : tuple of str
         Sentences: what goes wrong easily, or went wrong in published code.
+    packages : tuple of str
+        Optional ones that it needs, as they are imported (requirements-extra.txt).
+    cpu_seconds : float
+        Of one core, for a clip of 30 s, decoding apart (benchmarks/backends.md).
     """
 
     adapter: str
@@ -110,6 +114,8 @@ class Entry:
     use: str = ""
     where: str = ""
     traps: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    cpu_seconds: float = 0.0
 
 
 _MFCC = Entry(
@@ -123,6 +129,7 @@ _MFCC = Entry(
         "The level is heard: the first coefficient follows it.",
         "Published MFCC vectors have 40 to 104 numbers, by their choice of coefficients; these have 60.",
     ),
+    cpu_seconds=0.02,
 )  # fmt: skip
 _MUSICNN = Entry(
     "musicnn", 200, 16000, "ISC", _MUSICNN_PAPER, _MSD, "musicnn_untrained", parameters=0.8, megabytes=3,
@@ -140,6 +147,7 @@ _MUSICNN = Entry(
         "The package rounds the mel power to float16, which overflows under NumPy 2; here it stays float32.",
         "The incomplete patch at a clip's end is dropped.",
     ),
+    cpu_seconds=0.15,
 )  # fmt: skip
 _VGG = replace(
     _MUSICNN,
@@ -149,6 +157,7 @@ _VGG = replace(
     megabytes=2,
     architecture="five 3 x 3 convolutions with max-pooling over log-mel patches",
     layer="pool5, the last pooling",
+    cpu_seconds=0.1,
 )
 _MERT = Entry(
     "mert", 768, 24000, "CC BY-NC 4.0", _MERT_PAPER, _MERT_TASK.format("20,000"), "mert_95m_untrained",
@@ -163,6 +172,7 @@ _MERT = Entry(
         "with either on are refused.",
         'The papers\' "MERT" is the 330M checkpoint.',
     ),
+    cpu_seconds=8,
 )  # fmt: skip
 _MERT_330M = replace(
     _MERT,
@@ -175,6 +185,7 @@ _MERT_330M = replace(
     megabytes=1262,
     architecture="HuBERT: seven strided convolutions over the waveform, 24 transformer blocks of width 1,024",
     layer="last of 24 blocks, after the final norm",
+    cpu_seconds=22,
 )
 _MUSIC2VEC = Entry(
     "music2vec", 768, 16000, "CC BY-NC 4.0", _MUSIC2VEC_PAPER,
@@ -190,6 +201,7 @@ _MUSIC2VEC = Entry(
         "lower.",
         "The published config.json has a path where the size of a vocabulary belongs, so it is read by its keys.",
     ),
+    cpu_seconds=6,
 )  # fmt: skip
 _MUSICFM = Entry(
     "musicfm", 1024, 24000, "MIT", _MUSICFM_PAPER,
@@ -204,6 +216,7 @@ _MUSICFM = Entry(
         "Published code of 2024 averages over channels, not time: 750 numbers of a 30 s clip, not 1,024.",
         "The same repository on the hub has weights trained on the FMA (pretrained_fma.pt); those on the MSD are read.",
     ),
+    cpu_seconds=10,
 )  # fmt: skip
 _MUQ = replace(
     _MUSICFM,
@@ -237,6 +250,7 @@ _MULAN = Entry(
         "The last crop is filled up from the clip's beginning.",
         "The file is large because it holds the text tower too, which is not read.",
     ),
+    cpu_seconds=11,
 )  # fmt: skip
 _CREPE = Entry(
     "crepe", 2048, 16000, "MIT", _CREPE_PAPER, "pitch of synthesised singing and instruments (supervised)",
@@ -252,6 +266,8 @@ _CREPE = Entry(
         "The package steps 10 ms; here windows follow each other, for a sixth of the work.",
         "No paper uses it for recommendation: layer and pooling are this workbook's choice.",
     ),
+    packages=("torchcrepe",),
+    cpu_seconds=7.4,
 )  # fmt: skip
 _CREPE_TINY = replace(
     _CREPE,
@@ -260,6 +276,7 @@ _CREPE_TINY = replace(
     parameters=0.5,
     megabytes=2,
     architecture="CREPE with an eighth of its channels",
+    cpu_seconds=0.24,
 )
 _VIBENET = Entry(
     "vibenet", 256, 16000, "GPL-3.0-or-later", _VIBENET_PAPER,
@@ -275,6 +292,8 @@ _VIBENET = Entry(
         "It has no untrained twin: the file holds a finished graph, not a network that could be drawn anew.",
         "No paper uses it for recommendation: layer and pooling are this workbook's choice.",
     ),
+    packages=("vibenet", "onnxruntime"),
+    cpu_seconds=0.1,
 )  # fmt: skip
 _MULE = Entry(
     "mule", 1728, 16000, "CC BY-NC 4.0 (the package's code: GPL-3.0-only)", _MULE_PAPER,
@@ -292,6 +311,8 @@ _MULE = Entry(
         "In the untrained twin the gain of every residual branch is 0, as published: what it computes are its stems, "
         "fusions and shortcuts.",
     ),
+    packages=("mule_torch",),
+    cpu_seconds=5.8,
 )  # fmt: skip
 _ENCODECMAE = Entry(
     "encodecmae", 768, 24000, "MIT", _ENCODECMAE_PAPER,
@@ -309,13 +330,15 @@ _ENCODECMAE = Entry(
         "papers.",
         "Speech and everyday sounds are part of what it was trained on, not music alone.",
     ),
+    cpu_seconds=6.7,
 )  # fmt: skip
 
 
 def _twin(trained, training, **changes):
     """Entry of the network of random weights; the card of the trained one says what they share."""
     nothing = {"untrained": None, "hub": None, "revision": None, "files": (), "megabytes": None, "where": ""}
-    return replace(trained, licence=_NO_WEIGHTS, use="any use", training=training, traps=(), **nothing, **changes)
+    nothing |= {"traps": (), "packages": ()} | changes
+    return replace(trained, licence=_NO_WEIGHTS, use="any use", training=training, **nothing)
 
 
 REGISTRY = {
@@ -343,7 +366,7 @@ REGISTRY = {
     "crepe_tiny_untrained": _twin(_CREPE_TINY, _CALIBRATED),
     "vibenet": _VIBENET,
     "mule": _MULE,
-    "mule_untrained": _twin(_MULE, _RANDOM),
+    "mule_untrained": _twin(_MULE, _RANDOM, packages=_MULE.packages),
     "encodecmae": _ENCODECMAE,
     "encodecmae_untrained": _twin(_ENCODECMAE, _RANDOM),
 }

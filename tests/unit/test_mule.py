@@ -160,7 +160,7 @@ def test_missing_package_is_a_sentence(monkeypatch):
     monkeypatch.setattr(mule, "module", lambda *names: packages.module("no_such_package", *names[1:]))
     for name in ("mule", "mule_untrained"):
         with pytest.raises(
-            CheckpointError, match=rf"no_such_package for {name}, .*run `pip install mule-torch==0\.2\.0`"
+            CheckpointError, match=rf"no_such_package for {name}, .*run `make extras`"
         ):
             create(name)
 

@@ -104,7 +104,7 @@ def test_another_rate_is_a_sentence(backend):
 
 def test_missing_packages_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(vibenet, "folder", lambda *_: tmp_path)
-    with pytest.raises(CheckpointError, match=r"Expected the network of vibenet at .*; install the wheel with `pip"):
+    with pytest.raises(CheckpointError, match=r"Expected the network of vibenet at .*; install the wheel with `make extras`"):
         create("vibenet")
     (tmp_path / "artifacts").mkdir()
     (tmp_path / vibenet.FILE).write_bytes(b"")
@@ -113,7 +113,7 @@ def test_missing_packages_are_a_sentence(monkeypatch, tmp_path):
         create("vibenet")
     monkeypatch.undo()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match=r"package vibenet for vibenet, .*run `pip install onnxruntime && pip"):
+    with pytest.raises(CheckpointError, match=r"package vibenet for vibenet, .*run `make extras`"):
         create("vibenet")
 
 
