@@ -87,9 +87,9 @@ def save_data(study, tables):
             write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
-        for folder in ("recommendations", "per_user", "done"):
+        for folder in ("recommendations", "per_user", "done", "failed", "layers.lance"):
             shutil.rmtree(study.path(folder), ignore_errors=True)
-        for name in ("metrics", "permutations", "comparisons"):
+        for name in ("metrics", "permutations", "comparisons", "layers"):
             study.path(f"{name}.parquet").unlink(missing_ok=True)
         study.path("answers.json").unlink(missing_ok=True)
     write_json(study.path("answers.json"), answers(study) | _world(study))

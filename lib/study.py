@@ -63,6 +63,11 @@ class Parameters(pydantic.BaseModel):
     feature_cache: bool
     calibration_clips: int = pydantic.Field(ge=1)
     untrained_seed: int = pydantic.Field(ge=0)
+    layers_backend: str
+    layers_weights: str
+    layers_tracks: int = pydantic.Field(ge=2)
+    probe_labels: list[str]
+    probe_folds: int = pydantic.Field(ge=2)
     recommender_table: dict[str, dict[str, Any]]
     cutoffs_hot: list[int]
     cutoffs_cold: list[int]

@@ -112,6 +112,7 @@ def fingerprints(study, notebook, backend):
         "10_prepare_data": ["data/*.parquet"],
         "20_extract_embeddings": [],
         "30_knn": [f"per_user/*.{backend}.*.parquet"],
+        "22_layers_and_pooling": ["layers.parquet"],
         "31_item_retrieval": ["item_retrieval.parquet"],
         "60_baselines": ["per_user/*.none.*.parquet"],
         "70_rq1_viability": ["comparisons.parquet", "answers.json"],

@@ -8,6 +8,7 @@ import pandas as pd
 from lib import datasets
 from lib.backends import REGISTRY, packages
 from lib.datasets.recordings import SUFFIXES
+from lib.layers import SMALL_RANDOM
 from lib.study import MOCK, NO_LISTENERS, resolve
 from lib.tables import read_parquet
 from lib.vectors import VectorStore
@@ -17,6 +18,7 @@ from workflow import stages
 # network takes is in the registry.
 SECONDS_A_DECODED_CLIP = 0.02
 SECONDS_AN_IMPORTED_VECTOR = 0.001
+SECONDS_A_PROBED_CLIP = 0.3
 SECONDS_A_NOTEBOOK = 10.0
 SECONDS_A_RENDERED_CLIP = 0.4
 MEGABYTES_A_SECOND = {"audio": 0.05, "features": 0.024}
@@ -120,6 +122,9 @@ def _seconds(rule, count, study):
     if rule == "extract_embeddings":
         each = [_seconds_a_clip(name) for name in stages.networks(p)]
         return fixed + np.mean(each) * count * _clips(study) * p.clip_seconds / 30
+    if rule == "layers_and_pooling":
+        passing = 0 if p.layers_weights == SMALL_RANDOM else _seconds_a_clip(p.layers_backend) * p.clip_seconds / 30
+        return fixed + _clips(study) * (passing + SECONDS_A_PROBED_CLIP)
     if rule == "knn":
         return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 3e-7
     return fixed

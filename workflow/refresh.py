@@ -4,6 +4,7 @@ What depends on the machine or the moment is stripped: execution times, papermil
 outputs of cells tagged ``no-stored-output`` (players and widgets).
 """
 
+import argparse
 import os
 import sys
 from pathlib import Path
@@ -20,8 +21,13 @@ def main():
     """Execute and store; ``00_index`` is read first and run last."""
     from nbclient import NotebookClient
 
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks, such as 30_knn; all by default")
+    names = parser.parse_args().names
     os.environ |= {"WORKBOOK_LOG": os.devnull, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     for path in in_stage_order():
+        if names and path.stem not in names:
+            continue
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(
             notebook, kernel_name="python3", timeout=600, resources={"metadata": {"path": path.parent}}

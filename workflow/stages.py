@@ -9,6 +9,7 @@ import nbformat
 import yaml
 
 from lib import backends, controls, datasets
+from lib.backends import packages
 from lib.provenance import code_digest
 from lib.ready_made import is_ready_made
 from lib.study import MOCK, NO_LISTENERS, ROOT, Study, load_parameters, parameters_digest, resolve
@@ -52,6 +53,7 @@ def last_notebooks(parameters):
         "11_listening_realism": listeners,
         "12_fit_to_public": parameters.dataset == "recordings",
         "21_inspect_embeddings": bool(extracted(parameters)),
+        "22_layers_and_pooling": bool(parameters.layers_backend),
         "31_item_retrieval": bool(extracted(parameters)),
         "60_baselines": listeners,
         "70_rq1_viability": listeners and bool(parameters.backend_ids),
@@ -68,6 +70,22 @@ def check_backends(parameters):
             f"Unknown backend {unknown[0]!r} in backend_ids; known are {', '.join(known)}, and onion_<feature> for "
             "the files of Music4All-Onion."
         )
+    layered = parameters.layers_backend
+    if layered and (layered not in backends.names() or "layer" not in backends.options(layered)):
+        raise ValueError(f"Expected a backend with layers in layers_backend, found {layered!r}; mert_95m is one.")
+
+
+def check_weights(parameters):
+    """Refuse a study with a network that cannot run here, before anything starts; what a hub has is fetched now."""
+    for name in networks(parameters):
+        sentence = packages.missing(name, fetch=True) if name in backends.REGISTRY else None
+        if sentence:
+            raise ValueError(sentence)
+
+
+def networks(parameters):
+    """All that a study extracts or imports, untrained twins too."""
+    return [*extracted(parameters), *twins(parameters)]
 
 
 def forget_missing_audio(study):

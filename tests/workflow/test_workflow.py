@@ -1,5 +1,6 @@
 """The workflow stops at once for a wrong parameter, survives being killed, and runs only what a change touches."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,11 +24,12 @@ TINY = {
     "n_permutations": 19,
     "batch_size": 4,
     "backend_ids": ["mfcc", "musicnn_mtt"],
+    "layers_backend": "",
 }
 
 
 def words(overrides):
-    return [f"{name}={value}" for name, value in overrides.items()]
+    return [f"{name}={json.dumps(value)}" for name, value in overrides.items()]
 
 
 def start(runs, *flags, **overrides):
