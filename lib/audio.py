@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 _KNOWN = "WAV, FLAC, OGG, AIFF, MP3, M4A or another format that FFmpeg reads"
+_LOUDEST = 2.0**31  # full scale of 32-bit integers kept as floats; far above it, a network's sums overflow
 _WARM_UP_SECONDS = 1.0  # decoded before a span and dropped: the first 0.15 s of Opus after a jump sound otherwise
 
 
@@ -42,7 +43,8 @@ def load(path, sample_rate, *, start=0.0, seconds=None):
     Raises
     ------
     AudioError
-        If the file is missing, empty, not audio, holds NaN or infinite samples, or has no samples in the span.
+        If the file is missing, empty, not audio, holds NaN, infinite or absurdly large samples (above 2 ** 31), or has
+        no samples in the span.
 
     Examples
     --------
@@ -92,12 +94,8 @@ def read(path, *, start=0.0, seconds=None):
         )
     channels = samples.shape[1]
     mono = samples @ np.full(channels, 1 / channels, np.float32)  # 30 times as fast as .mean(axis=1)
-    if not np.isfinite(mono).all():
-        bad = int((~np.isfinite(mono)).sum())
-        raise AudioError(
-            f"Expected finite samples in {path}, but {bad} of {len(mono)} are NaN or infinite; export the file again "
-            "or leave the track out."
-        )
+    if not (mono.min() >= -_LOUDEST and mono.max() <= _LOUDEST):  # NaN is neither
+        raise AudioError(_unusable(path, mono))
     return mono, rate
 
 
@@ -252,6 +250,19 @@ def _opened(path):
         if not container.streams.audio:
             raise AudioError(_refusal(path))
         yield container
+
+
+def _unusable(path, mono):
+    if np.isfinite(mono).all():
+        found = f"one of {np.abs(mono).max():.3g}"
+        return (
+            f"Expected samples between -1 and 1 in {path}, found {found}; export the file again or leave the track out."
+        )
+    bad = int((~np.isfinite(mono)).sum())
+    return (
+        f"Expected finite samples in {path}, but {bad} of {len(mono)} are NaN or infinite; export the file again "
+        "or leave the track out."
+    )
 
 
 def _refusal(path):
