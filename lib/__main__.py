@@ -99,9 +99,11 @@ def weights(options):
     from lib.backends import checkpoints
 
     entry = backends.REGISTRY.get(options.backend)
-    if entry is None or not entry.hub:
-        hubs = ", ".join(name for name, known in backends.REGISTRY.items() if known.hub)
-        raise ValueError(f"Expected a backend whose weights lie on a hub ({hubs}), found {options.backend!r}.")
+    if entry is None or not entry.files:
+        fetched = ", ".join(name for name, known in backends.REGISTRY.items() if known.files)
+        raise ValueError(
+            f"Expected a backend whose weights are files of their own ({fetched}), found {options.backend!r}."
+        )
     print(f"{options.backend}: {checkpoints.locate(options.backend)} ({entry.licence})")
     return 0
 

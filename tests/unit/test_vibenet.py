@@ -104,7 +104,9 @@ def test_another_rate_is_a_sentence(backend):
 
 def test_missing_packages_are_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr(vibenet, "folder", lambda *_: tmp_path)
-    with pytest.raises(CheckpointError, match=r"Expected the network of vibenet at .*; install the wheel with `make extras`"):
+    with pytest.raises(
+        CheckpointError, match=r"Expected the network of vibenet at .*; install the wheel with `make extras`"
+    ):
         create("vibenet")
     (tmp_path / "artifacts").mkdir()
     (tmp_path / vibenet.FILE).write_bytes(b"")
