@@ -63,11 +63,19 @@ def claim(name, folder=None):
             except Timeout:
                 continue
             _held[device] = lock
+            _compute_in_single_precision()
             return device
         if not told:
             say(f"waiting for {' or '.join(wanted)}, in use by another process of the workbook")
             told = True
         time.sleep(_POLL_SECONDS)
+
+
+def _compute_in_single_precision():
+    """Switch off TF32, which torch takes for convolutions and which moves vectors by some 1e-3."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _wanted(name):

@@ -30,7 +30,7 @@ def rng():
 def proof(record_property):
     """Write down what a test proves of a backend, for the table of ``benchmarks/backends.py``.
 
-    ``proof(name, loads="13 of 13 keys")``, or ``proof(name, distance=(found, expected), against="published code")``: the
+    ``proof(name, loads="13 of 13 keys")``, or ``proof(name, distance=(found, expected), against="its package")``: the
     largest distance of a row, relative to the length of the expected one, which is returned.
     """
 

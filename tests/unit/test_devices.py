@@ -62,6 +62,16 @@ def test_a_named_card_is_waited_for_until_the_other_process_ends(machine, monkey
     assert said == ["waiting for cuda:1, in use by another process of the workbook"]
 
 
+def test_a_card_computes_in_single_precision(machine, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    folder = machine(1)
+    devices.claim("cuda", folder)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_the_lock_of_a_killed_process_is_free(machine):
     folder = machine(2)
     process, _ = other(folder, "cuda:0", 60)
