@@ -15,6 +15,17 @@ KINDS = {
     "knn": ("lib.recommenders.knn", "KNN"),
     "mostpop": ("lib.recommenders.mostpop", "MostPop"),
     "itemknn": ("lib.recommenders.itemknn", "ItemKNN"),
+    "pop": ("lib.recommenders.recbole_models", "Pop"),
+    "recbole_itemknn": ("lib.recommenders.recbole_models", "RecBoleItemKNN"),
+    "ease": ("lib.recommenders.recbole_models", "EASE"),
+    "bpr": ("lib.recommenders.recbole_models", "BPR"),
+    "lightgcn": ("lib.recommenders.recbole_models", "LightGCN"),
+    "sasrec": ("lib.recommenders.recbole_sequential", "SASRec"),
+    "recbole_bert4rec": ("lib.recommenders.recbole_sequential", "BERT4Rec"),
+    "bert4rec": ("lib.recommenders.bert4rec", "Bert4Rec"),
+    "shallow_net": ("lib.recommenders.shallow_net", "ShallowNet"),
+    "bimodal": ("lib.recommenders.bimodal", "Bimodal"),
+    "hybrid": ("lib.recommenders.hybrid", "Hybrid"),
 }
 
 
