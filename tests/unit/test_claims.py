@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import claims, results
+from lib import claims, results, statistics
 from lib.results import Run
 from lib.study import Study, load_parameters
 
@@ -208,3 +208,88 @@ def test_finding_too_little_is_failure_only_where_an_effect_is_excluded(finished
     answer = claims.answer_rq1(finished, "knn", frame, decided, 0.01)
     assert answer["verdict"] == verdict
     assert answer["status"] == ("undecided" if verdict is None else "decided")
+
+
+def permuted(study, run, split, n, mean=0.1):
+    """`n` permuted runs of a model, saved as 30_knn saves them; returns their NDCG."""
+    rng = np.random.default_rng([n, len(run.backend)])
+    values = rng.normal(mean, 0.01, n)
+    frame = pd.DataFrame({"split": split, "permutation": range(n), "metric": "NDCG", "k": 22, "value": values})
+    every = [frame.assign(metric=name) for name in ("HitRate", "Recall", "NDCG")]
+    results.save_permutations(study, run, pd.concat(every, ignore_index=True))
+    return values
+
+
+@pytest.fixture
+def trained(study):
+    """A model of three seeds, better than its five permuted runs on mfcc and no better on musicnn_msd."""
+    for backend, mean in (("mfcc", 0.2), ("musicnn_msd", 0.1)):
+        for control, level in (("real", mean), ("shuffled", 0.1)):
+            rng = np.random.default_rng(len(backend + control))
+            frames = {}
+            for seed in range(3):
+                scores = np.clip(rng.normal(level, 0.02, 60), 0, 1)
+                columns = dict.fromkeys(("HitRate@22", "Recall@22", "NDCG@22"), scores)
+                frames[seed] = (None, pd.DataFrame({"user_id": [f"u{i}" for i in range(60)], **columns}))
+            results.save_run(study, Run("shallow_net", backend, control), "hot_test", frames, rng)
+    return study
+
+
+def test_few_permuted_runs_of_a_trained_model_are_judged_by_t(trained):
+    runs = {name: permuted(trained, Run("shallow_net", name), "hot_test", 5) for name in ("mfcc", "musicnn_msd")}
+    frame = claims.comparisons(trained, "shallow_net", "hot_test")
+    ndcg = frame[(frame["metric"] == "NDCG") & (frame["against"] == "shuffled")].set_index("backend_a")
+    real = [results.per_user(trained, Run("shallow_net", name), "hot_test")["NDCG@22"].mean() for name in runs]
+    expected = statistics.trained_test(real, np.column_stack(list(runs.values())))
+    assert ndcg.loc[list(runs), "p"].tolist() == expected["p"].tolist()
+    assert ndcg.loc[list(runs), "p_adjusted"].tolist() == expected["p_adjusted"].tolist()
+    assert ndcg.loc["mfcc", "p_adjusted"] < 0.001 < 0.05 < ndcg.loc["musicnn_msd", "p_adjusted"]
+    assert (ndcg["test"] == claims.TRAINED_TEST).all()
+    assert set(ndcg["n_permutations"]) == {5}
+    assert set(ndcg["n_seeds"]) == {3}
+    assert set(ndcg["n_users"]) == {60}  # seeds never count as users
+
+
+def test_the_answer_names_the_test_that_decided(trained):
+    for name in ("mfcc", "musicnn_msd"):
+        permuted(trained, Run("shallow_net", name), "hot_test", 5)
+    frame = claims.comparisons(trained, "shallow_net", "hot_test")
+    frame = frame[frame["metric"] == "NDCG"]
+    decided = pd.DataFrame({"audio_informs": [True, False], "pretraining_helps": [None, None]})
+    answer = claims.answer_rq1(trained, "shallow_net", frame, decided, 0.01)
+    assert answer["test"] == claims.TRAINED_TEST
+    assert f"{claims.TRAINED_TEST}, P = 5" in answer["statement"]
+
+
+@pytest.mark.parametrize(("n", "test"), [(98, "TRAINED_TEST"), (99, "PERMUTATION_TEST")])
+def test_many_permutations_of_a_trained_model_are_judged_by_max_t(trained, n, test):
+    for name in ("mfcc", "musicnn_msd"):
+        permuted(trained, Run("shallow_net", name), "hot_test", n)
+    frame = claims.comparisons(trained, "shallow_net", "hot_test")
+    assert set(frame["test"]) == {getattr(claims, test)}
+
+
+def test_knn_is_judged_by_max_t_however_few_its_permutations(finished):
+    for name in ("mfcc", "musicnn_msd"):
+        permuted(finished, Run("knn", name), "hot_test", 19)
+    frame = claims.comparisons(finished, "knn", "hot_test")
+    shuffled = frame[frame["against"] == "shuffled"]
+    assert set(shuffled["test"]) == {claims.PERMUTATION_TEST}
+    assert set(shuffled["p_adjusted"]) == {0.05}
+    assert set(frame["n_seeds"]) == {1}
+
+
+def test_fewer_than_five_permuted_runs_are_refused(trained):
+    for name in ("mfcc", "musicnn_msd"):
+        permuted(trained, Run("shallow_net", name), "hot_test", 4)
+    with pytest.raises(ValueError, match="at least 5 permuted runs a backend to judge their spread by, found 4"):
+        claims.comparisons(trained, "shallow_net", "hot_test")
+
+
+@pytest.mark.parametrize("n_second", [0, 5])
+def test_a_backend_that_lacks_permuted_runs_is_refused(trained, n_second):
+    permuted(trained, Run("shallow_net", "mfcc"), "hot_test", 6)
+    if n_second:
+        permuted(trained, Run("shallow_net", "musicnn_msd"), "hot_test", n_second)
+    with pytest.raises(ValueError, match="leave out what has not run"):
+        claims.comparisons(trained, "shallow_net", "hot_test")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.statistics import bootstrap_means, holm, max_t, paired_difference, randomisation_p
+from lib.statistics import bootstrap_means, holm, max_t, paired_difference, randomisation_p, trained_test
 
 
 def frame(values, order=None):
@@ -62,6 +62,16 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_holm_equals_statsmodels_bit_by_bit():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 11):
+        p = rng.integers(1, 20, n) / 100  # with ties
+        assert holm(p).tolist() == multipletests(p, method="holm")[1].tolist()
+    assert holm([0.7, 0.9]).tolist() == [1, 1]
+
+
 def test_max_t_by_hand():
     permuted = [[1, 5], [2, 1], [3, 2], [4, 3]]
     result = max_t([5, 4], permuted)
@@ -108,3 +118,76 @@ def test_canary_max_t_fires_at_the_nominal_rate_in_null_worlds():
 def test_errors_are_sentences(real, permuted, sentence):
     with pytest.raises(ValueError, match=sentence):
         max_t(real, permuted)
+
+
+def test_trained_test_by_hand():
+    """Deviations 0, 1, -1, 1, -1 about means 2 and 7: both variances 4/4, so s = 1 with 8 degrees of freedom."""
+    permuted = np.array([[2, 7], [3, 8], [1, 6], [3, 8], [1, 6]])
+    result = trained_test([5.0, 7.0], permuted)
+    assert result["t"].tolist() == pytest.approx([3 / np.sqrt(1.2), 0])
+    p = stats.t.sf(3 / np.sqrt(1.2), 8)
+    assert result["p"].tolist() == pytest.approx([p, 0.5])
+    assert result["p_adjusted"].tolist() == pytest.approx([2 * p, 0.5])
+
+
+def test_for_one_backend_the_trained_test_is_students_prediction_of_one_more_run():
+    """Student's two-sample test with one run on one side: its pooled variance comes from the other side alone."""
+    rng = np.random.default_rng(2)
+    permuted = rng.normal(size=(7, 1))
+    theirs = stats.ttest_ind([1.3], permuted[:, 0], equal_var=True, alternative="greater")
+    result = trained_test([1.3], permuted)
+    assert result["t"][0] == pytest.approx(theirs.statistic)
+    assert result["p"][0] == pytest.approx(theirs.pvalue)
+
+
+def null_world(rng, n_seeds, n_permutations=5, n_backends=5):
+    """Real and permuted values where nothing distinguishes the real arrangement; seeds matter as much as it does."""
+    arrangement = rng.normal(size=(1 + n_permutations, 1)) + rng.normal(size=(1 + n_permutations, n_backends))
+    seeds = np.sqrt(2) * rng.normal(size=(n_seeds, n_backends))
+    permuted = arrangement[1:] + np.sqrt(2) * rng.normal(size=(n_permutations, n_backends))
+    return arrangement[0] + seeds.mean(axis=0), permuted
+
+
+def test_canary_the_trained_test_fires_at_the_nominal_rate_in_null_worlds():
+    """2,000 worlds of one seed a run: any of 5 dependent backends at p_adjusted <= .05 in 5 % of them, within noise."""
+    rng = np.random.default_rng(5)
+    fired = sum((trained_test(*null_world(rng, 1))["p_adjusted"] <= 0.05).any() for _ in range(2000))
+    assert stats.binomtest(fired, 2000, 0.05).pvalue > 0.01
+
+
+def test_real_values_averaged_over_seeds_make_the_trained_test_conservative():
+    """With 3 real seeds against 1 a permutation, p <= .05 in about 3 % of null worlds, as its docstring says."""
+    rng = np.random.default_rng(6)
+    rate = np.mean([(trained_test(*null_world(rng, 3))["p"] <= 0.05).mean() for _ in range(2000)])
+    assert 0.02 < rate < 0.04
+
+
+def test_canary_ignoring_the_luck_of_the_real_arrangement_fires_too_often():
+    """Welch's test over 3 real seeds takes their spread for that of arrangements."""
+    rng = np.random.default_rng(7)
+    fired = 0
+    for _ in range(2000):
+        arrangement = rng.normal(size=6)
+        real = arrangement[0] + 0.5 * rng.normal(size=3)
+        permuted = arrangement[1:] + 0.5 * rng.normal(size=5)
+        fired += stats.ttest_ind(real, permuted, equal_var=False, alternative="greater").pvalue <= 0.05
+    assert fired / 2000 > 0.1
+
+
+def test_permuted_runs_that_never_vary_decide_nothing():
+    result = trained_test([1.0, 0.0], np.zeros((5, 2)))
+    assert result.to_numpy().tolist() == [[0, 1, 1], [0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("real", "permuted", "sentence"),
+    [
+        ([1.0], np.zeros((4, 1)), "at least 5 permuted runs a backend to judge their spread by, found 4"),
+        ([1.0, 2.0], np.zeros((9, 3)), r"shape \(permutations, 2\)"),
+        ([np.nan], np.zeros((9, 1)), "finite statistics"),
+        ([1.0], np.full((9, 1), np.inf), "finite statistics"),
+    ],
+)
+def test_errors_of_the_trained_test_are_sentences(real, permuted, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        trained_test(real, permuted)
