@@ -135,7 +135,7 @@ _MFCC = Entry(
         "The level is heard: the first coefficient follows it.",
         "Published MFCC vectors have 40 to 104 numbers, by their choice of coefficients; these have 60.",
     ),
-    cpu_seconds=0.02,
+    cpu_seconds=0.01,
 )  # fmt: skip
 _MUSICNN = Entry(
     "musicnn", 200, 16000, "ISC", _MUSICNN_PAPER, _MSD, "musicnn_untrained", parameters=0.8, megabytes=3,
@@ -179,7 +179,7 @@ _MERT = Entry(
         'The papers\' "MERT" is the 330M checkpoint.',
         _LEVEL,
     ),
-    cpu_seconds=8,
+    cpu_seconds=8.2,
 )  # fmt: skip
 _MERT_330M = replace(
     _MERT,
@@ -192,7 +192,7 @@ _MERT_330M = replace(
     megabytes=1262,
     architecture="HuBERT: seven strided convolutions over the waveform, 24 transformer blocks of width 1,024",
     layer="last of 24 blocks, after the final norm",
-    cpu_seconds=22,
+    cpu_seconds=21,
 )
 _MUSIC2VEC = Entry(
     "music2vec", 768, 16000, "CC BY-NC 4.0", _MUSIC2VEC_PAPER,
@@ -224,7 +224,7 @@ _MUSICFM = Entry(
         "Published code of 2024 averages over channels, not time: 750 numbers of a 30 s clip, not 1,024.",
         "The same repository on the hub has weights trained on the FMA (pretrained_fma.pt); those on the MSD are read.",
     ),
-    cpu_seconds=10,
+    cpu_seconds=9.8,
 )  # fmt: skip
 _MUQ = replace(
     _MUSICFM,
@@ -258,7 +258,7 @@ _MULAN = Entry(
         "The last crop is filled up from the clip's beginning.",
         "The file is large because it holds the text tower too, which is not read.",
     ),
-    cpu_seconds=11,
+    cpu_seconds=10.4,
 )  # fmt: skip
 _CREPE = Entry(
     "crepe", 2048, 16000, "MIT", _CREPE_PAPER, "pitch of synthesised singing and instruments (supervised)",
@@ -275,7 +275,7 @@ _CREPE = Entry(
         "No paper uses it for recommendation: layer and pooling are this workbook's choice.",
     ),
     packages=("torchcrepe",),
-    cpu_seconds=7.4,
+    cpu_seconds=7.9,
 )  # fmt: skip
 _CREPE_TINY = replace(
     _CREPE,
@@ -284,7 +284,7 @@ _CREPE_TINY = replace(
     parameters=0.5,
     megabytes=2,
     architecture="CREPE with an eighth of its channels",
-    cpu_seconds=0.24,
+    cpu_seconds=0.17,
 )
 _VIBENET = Entry(
     "vibenet", 256, 16000, "GPL-3.0-or-later", _VIBENET_PAPER,
@@ -301,7 +301,7 @@ _VIBENET = Entry(
         "No paper uses it for recommendation: layer and pooling are this workbook's choice.",
     ),
     packages=("vibenet", "onnxruntime"),
-    cpu_seconds=0.1,
+    cpu_seconds=0.04,
 )  # fmt: skip
 _MULE = Entry(
     "mule", 1728, 16000, "CC BY-NC 4.0 (the package's code: GPL-3.0-only)", _MULE_PAPER,
@@ -320,7 +320,7 @@ _MULE = Entry(
         "fusions and shortcuts.",
     ),
     packages=("mule_torch",),
-    cpu_seconds=5.8,
+    cpu_seconds=2.8,
 )  # fmt: skip
 _ENCODECMAE = Entry(
     "encodecmae", 768, 24000, "MIT", _ENCODECMAE_PAPER,
@@ -339,7 +339,7 @@ _ENCODECMAE = Entry(
         "Speech and everyday sounds are part of what it was trained on, not music alone.",
         "Its untrained twin tells clips apart by 3e-5 of a vector's length: only scaled vectors of it say anything.",
     ),
-    cpu_seconds=6.7,
+    cpu_seconds=5.8,
 )  # fmt: skip
 _JUKEBOX = Entry(
     "jukebox", 4800, 44100, "Noncommercial Use License of OpenAI (2020)", _JUKEBOX_PAPER,
@@ -351,7 +351,7 @@ _JUKEBOX = Entry(
     pooling=_MEAN,
     use="no commercial use of the weights or of what is made with them; the licence's notice goes along",
     where="its publisher's server, https://openaipublic.azureedge.net/jukebox/models/5b/, about 10 GB",
-    cpu_seconds=528,
+    cpu_seconds=509,
     traps=(
         "The clip is brought to peak 1, so its level is not heard; the peak is that of the clip as it was cut.",
         "Published code (jukemir) reads the first 23.8 s alone and refuses shorter clips; here longer ones are read "
