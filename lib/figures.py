@@ -166,6 +166,39 @@ def means(axes, frame, *, label, colour):
     sns.despine(ax=axes, left=True)
 
 
+def by_control(rows, todo, splits, backend, text_width):
+    """NDCG of recommenders under every control, one panel a split, with intervals over users.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of ``metrics.parquet``; means over seeds are drawn.
+    todo : dict of {str: Task}
+        The first cut-off of each is drawn.
+    splits : list of str
+    backend : str
+        Whose colour is used.
+    text_width : float
+        Of the thesis, inches.
+
+    Returns
+    -------
+    Figure
+    """
+    figure, axes = panels(text_width, 1, len(splits), ratio=0.75, squeeze=False)
+    order = {control: place for place, control in enumerate([*CONTROL_COLOURS, "–"])}
+    for panel, split in zip(axes[0], splits, strict=True):
+        k = todo[split].cutoffs[0]
+        drawn = rows[(rows["split"] == split) & (rows["seed"] == -1) & (rows["metric"] == "NDCG") & (rows["k"] == k)]
+        drawn = drawn.assign(
+            line=drawn["recommender"] + " " + drawn["control"].replace("–", ""), place=drawn["control"].map(order)
+        )
+        drawn = drawn.sort_values(["place", "recommender"])
+        means(panel, drawn, label="line", colour=COLOURS.get(backend, GREY))
+        panel.set(title=f"{split.split('_')[0]} tracks", xlabel=f"NDCG@{k}", xlim=(0, None))
+    return figure
+
+
 def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
     """Differences with their intervals in groups of lines, one line a backend.
 

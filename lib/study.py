@@ -69,6 +69,13 @@ class Parameters(pydantic.BaseModel):
     probe_labels: list[str]
     probe_folds: int = pydantic.Field(ge=2)
     recommender_table: dict[str, dict[str, Any]]
+    tuning_grids: dict[str, dict[str, list[Any]]]
+    variant_table: dict[str, dict[str, Any]]
+    n_variant_seeds: int = pydantic.Field(ge=1)
+    trained_backends: list[str]
+    hybrid_backends: list[str]
+    n_seeds: int = pydantic.Field(ge=1)
+    n_trained_permutations: int = pydantic.Field(ge=5)
     cutoffs_hot: list[int]
     cutoffs_cold: list[int]
     n_permutations: int = pydantic.Field(ge=19)
@@ -240,11 +247,21 @@ class Study:
         """Whether there is any listening, simulated or real."""
         return self.parameters.listening_source != NO_LISTENERS
 
+    @property
+    def tuned(self):
+        """Where options that a search chose are kept, ``params/tuned/<study>.json``; not there for most studies."""
+        return ROOT / "params" / "tuned" / f"{self.name}.json"
+
     def named(self, kind):
-        """Named recommenders of one kind, as {name: options}."""
+        """Named recommenders of one kind, as {name: options}: of the table, and what it leaves open as it was tuned.
+
+        What ``recommender_table`` names explicitly is decided: no tuned option replaces it.
+        """
+        from lib import tuning
+
         table = self.parameters.recommender_table
         return {
-            name: {k: v for k, v in options.items() if k != "kind"}
+            name: tuning.read(self.tuned, name, kind) | {k: v for k, v in options.items() if k != "kind"}
             for name, options in table.items()
             if options.get("kind", name) == kind
         }

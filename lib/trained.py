@@ -6,7 +6,7 @@ draws everywhere, backends differ by their vectors alone.
 
 import pandas as pd
 
-from lib import backends, controls, evaluation, figures, permutations, recommenders, results
+from lib import backends, controls, devices, evaluation, figures, permutations, recommenders, results
 from lib.progress import progress as show
 from lib.results import Run
 from lib.statistics import labelled
@@ -136,7 +136,10 @@ def run_id_only(study, name, options, todo, *, progress=show):
 def _fitted(study, name, options, backend, control, number, train, vectors, todo):
     options = dict(options)
     draws, validate = options.pop("of", name), options.pop("validate", "NDCG")
-    model = recommenders.create(options.pop("kind"), **options)
+    kind = options.pop("kind")
+    if "device" in recommenders.options(kind):
+        options = {"device": devices.claim(study.parameters.device)} | options
+    model = recommenders.create(kind, **options)
     rng = study.rng(draws, control if control != "shuffled" else "real", str(number))
     judge = "" if validate == "NDCG" else f".{validate}"
     folder = study.path("checkpoints", f"{name}.{backend}.{control}.{number}{judge}")
@@ -195,7 +198,8 @@ def _means(scores, number, split):
 
 def joined(fitted, part):
     """One of the frames that `run` gave for each name, joined: part 0 the metrics, 1 the histories."""
-    return pd.concat([found[part] for found in fitted.values()], ignore_index=True)
+    frames = [found[part] for found in fitted.values()]
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
 def curves(history, text_width):

@@ -8,7 +8,7 @@ import inspect
 from lib.recommenders.base import Recommender
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "Recommender", "create", "top_k"]
+__all__ = ["KINDS", "Recommender", "create", "options", "top_k"]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {
@@ -27,6 +27,38 @@ KINDS = {
     "bimodal": ("lib.recommenders.bimodal", "Bimodal"),
     "hybrid": ("lib.recommenders.hybrid", "Hybrid"),
 }
+
+
+def options(kind: str) -> list[str]:
+    """Names of the options of a kind of recommender.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind.
+
+    Examples
+    --------
+    >>> options("knn")
+    ['weighting', 'scaling']
+    """
+    return list(inspect.signature(_class(kind)).parameters)
+
+
+def _class(kind: str):
+    if kind not in KINDS:
+        raise ValueError(f"Expected a recommender among {', '.join(KINDS)}, found {kind!r}; check params.")
+    module, name = KINDS[kind]
+    return getattr(importlib.import_module(module), name)
 
 
 def create(kind: str, **options) -> Recommender:
@@ -54,10 +86,7 @@ def create(kind: str, **options) -> Recommender:
     >>> create("knn", scaling="standardise").scaling
     'standardise'
     """
-    if kind not in KINDS:
-        raise ValueError(f"Expected a recommender among {', '.join(KINDS)}, found {kind!r}; check params.")
-    module, name = KINDS[kind]
-    recommender = getattr(importlib.import_module(module), name)
+    recommender = _class(kind)
     known = list(inspect.signature(recommender).parameters)
     unknown = sorted(set(options) - set(known))
     if unknown:

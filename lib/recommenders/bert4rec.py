@@ -48,6 +48,9 @@ class Bert4Rec(Recommender):
         Compare with the projected vectors, or with vectors of the head's own, which cold tracks do not have.
     softmax : {'train', 'all'}
         Train tracks, or, as published, cold tracks too, which training then only ever pushes down.
+    exclude_heard : bool
+        Whether the softmax of a hidden track goes without the rest of its row (published: no; no part of gBCE). What a
+        listener has heard is never listed; a tied head that has to push it away pushes away what is like it.
     loss : {'softmax', 'gbce'}
         Over all tracks, or over `n_negatives` drawn ones with gBCE (Petrov and Macdonald, 2023) for huge catalogues.
     n_negatives : int
@@ -78,9 +81,10 @@ class Bert4Rec(Recommender):
     Notes
     -----
     Where this differs from the paper: positions count from the newest track, biases start at the popularity of tracks,
-    the head bends states by one linear layer instead of one with GELU, and weights start so that a hidden track is at
-    first the mean of what is around it (see `lib.recommenders.transformer`). Starting as BERT does, networks of width
-    64 stopped at popularity on the demo's 978 listeners.
+    the head bends states by one linear layer instead of one with GELU, what a listener has heard is left out of the
+    softmax, and weights start so that a hidden track is at first the mean of what is around it, in the space in which
+    the head compares: the nearest tracks by content (see `lib.recommenders.transformer`). Starting as BERT does,
+    networks of width 64 stopped at popularity on the demo's 978 listeners.
 
     Attributes
     ----------
@@ -101,6 +105,7 @@ class Bert4Rec(Recommender):
     ids: bool = False
     head: str = "tied"
     softmax: str = "train"
+    exclude_heard: bool = True
     loss: str = "softmax"
     n_negatives: int = 256
     calibration: float = 0.75
@@ -277,14 +282,16 @@ class Bert4Rec(Recommender):
         for rows in cloze.batches(lengths, self.batch_size, rng):
             tokens, held = plays.last(present[rows], self.length)
             masked = cloze.cloze_mask(rng.random(len(tokens)), held, self.mask_share)
-            targets, negatives, exponent = tokens[masked], None, 1.0
+            targets, negatives, exponent, left_out = tokens[masked], None, 1.0, None
+            if self.exclude_heard and self.loss == "softmax":
+                left_out = tuple(self._tensor(found) for found in cloze.others(tokens, held, masked))
             if self.loss == "gbce":
                 n = self._net.n_scored
                 negatives = self._tensor(cloze.draw_negatives(targets, n, self.n_negatives, rng))
                 exponent = cloze.gbce_exponent(self.n_negatives, n, self.calibration)
             with autocast(self._device):
                 states = self._net(self._tensor(tokens), self._tensor(masked), self._tensor(held))
-                yield self._net.loss(states, self._tensor(targets), negatives, exponent), len(targets)
+                yield self._net.loss(states, self._tensor(targets), negatives, exponent, left_out), len(targets)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values).to(self._device)

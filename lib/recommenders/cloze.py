@@ -106,6 +106,34 @@ def cloze_mask(draws: np.ndarray, lengths: np.ndarray, share: float) -> np.ndarr
     return (draws < share) | (draws == np.repeat(lowest, lengths))
 
 
+def others(tokens: np.ndarray, lengths: np.ndarray, masked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What else stands in the row of each hidden position.
+
+    Parameters
+    ----------
+    tokens : ndarray of int64, shape (n,)
+        Rows of distinct tracks, one after another.
+    lengths : ndarray of int, shape (rows,)
+        Sum n.
+    masked : ndarray of bool, shape (n,)
+
+    Returns
+    -------
+    numbers, tracks : ndarray of int64
+        Number of the hidden position, counted from 0 and ascending, and a track of its row, hidden or not.
+
+    Examples
+    --------
+    >>> [found.tolist() for found in others(np.array([7, 8, 9]), np.array([3]), np.array([True, False, True]))]
+    [[0, 0, 1, 1], [8, 9, 7, 8]]
+    """
+    rows = np.repeat(np.arange(len(lengths)), lengths)[masked]
+    tracks = tokens[spread((np.cumsum(lengths) - lengths)[rows], lengths[rows])]
+    numbers = np.repeat(np.arange(len(rows)), lengths[rows])
+    other = tracks != tokens[masked][numbers]
+    return numbers[other], tracks[other]
+
+
 def batches(lengths: np.ndarray, batch_size: int, rng: np.random.Generator):
     """Rows of each batch of an epoch: every row once, in random order, those of like length together.
 
@@ -135,14 +163,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
-    def forward(ctx, targets, block, bias, *pairs):
+    def forward(ctx, targets, block, left_out, bias, *pairs):
         hidden, tables = pairs[0::2], pairs[1::2]
-        wanted = ctx.needs_input_grad[2:]
+        wanted = ctx.needs_input_grad[3:]
         grads = [torch.zeros_like(t) if need else None for t, need in zip((bias, *pairs), wanted, strict=True)]
         total = bias.new_zeros(())
         for start in range(0, len(targets), block):
             part, aims = slice(start, start + block), targets[start : start + block, None]
             logits = linear_logits(bias, *(t[part] if at % 2 == 0 else t for at, t in enumerate(pairs)))
+            if left_out is not None:
+                rows, columns = left_out
+                first, last = (int((rows < limit).sum()) for limit in (start, start + block))
+                logits[rows[first:last] - start, columns[first:last]] = -torch.inf
             norms = torch.logsumexp(logits, dim=1, keepdim=True)
             total += (norms - logits.gather(1, aims)).sum()
             if not any(wanted):
@@ -164,7 +196,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @torch.amp.custom_bwd(device_type="cuda")
     def backward(ctx, outer):
         grads, ctx.grads = ctx.grads, None
-        return None, None, *(None if grad is None else grad.mul_(outer / ctx.count) for grad in grads)
+        return None, None, None, *(None if grad is None else grad.mul_(outer / ctx.count) for grad in grads)
 
 
 def linear_logits(bias: torch.Tensor, *pairs: torch.Tensor) -> torch.Tensor:
@@ -175,7 +207,9 @@ def linear_logits(bias: torch.Tensor, *pairs: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def cross_entropy(targets: torch.Tensor, bias: torch.Tensor, *pairs: torch.Tensor, block: int | None = None):
+def cross_entropy(
+    targets: torch.Tensor, bias: torch.Tensor, *pairs: torch.Tensor, left_out=None, block: int | None = None
+) -> torch.Tensor:
     """Mean cross entropy of a softmax over all tracks, in blocks of rows.
 
     Parameters
@@ -184,6 +218,8 @@ def cross_entropy(targets: torch.Tensor, bias: torch.Tensor, *pairs: torch.Tenso
     bias : Tensor, shape (tracks,)
     *pairs : Tensor
         States (n, d) and table (tracks, d) by turns: the logits are those of `linear_logits`.
+    left_out : tuple of Tensor, optional
+        Row, ascending, and track of what a row's softmax goes without; never a target.
     block : int, optional
         Rows at a time; by default what gives `BLOCK_LOGITS`.
 
@@ -198,7 +234,7 @@ def cross_entropy(targets: torch.Tensor, bias: torch.Tensor, *pairs: torch.Tenso
     0.6931471824645996
     """
     block = block or max(1, BLOCK_LOGITS // len(bias))
-    return _LinearCrossEntropy.apply(targets, block, bias, *pairs)
+    return _LinearCrossEntropy.apply(targets, block, left_out, bias, *pairs)
 
 
 def draw_negatives(targets: np.ndarray, n_tracks: int, n_negatives: int, rng: np.random.Generator) -> np.ndarray:

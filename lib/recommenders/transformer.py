@@ -8,10 +8,17 @@ from torch import nn
 
 from lib.recommenders import cloze
 
+HEAD_START = 0.5  # factor of the head at the start: near even odds, yet like tracks first
 # Standard deviations at the start, beside the usual width ** -0.5 (BERT's 0.02 is for its width of 768).
-HEAD_SPREAD = 0.25  # training starts from even odds
 QUERY_SPREAD = 0.3  # attention starts even
 POSITION_SPREAD = 0.02  # absolute: small beside vectors of tracks, which say more
+
+
+def _principal(content: torch.Tensor, width: int) -> torch.Tensor:
+    """Projection (width, dim) on the principal axes, turned at random: like tracks stay alike, at unit mean square."""
+    axes = torch.pca_lowrank(content, min(width, *content.shape), center=False)[2]
+    turned = nn.init.orthogonal_(torch.empty(width, axes.shape[1])) @ axes.T
+    return turned / (content @ turned.T).square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
 
 
 class ItemVectors(nn.Module):
@@ -40,7 +47,7 @@ class ItemVectors(nn.Module):
                 # at unit mean square length, a step of Adam moves a projected vector as far as a learned one
                 content = content / content[:n_train].square().sum(dim=1).mean().sqrt().clamp_min(1e-12)
                 self.projection = nn.Linear(content.shape[1], width, bias=False)
-                nn.init.normal_(self.projection.weight, std=width**-0.5)
+                self.projection.weight.data = _principal(content[:n_train], width)
             del self.content
             if finetuned:
                 self.content = nn.Parameter(content.clone())
@@ -125,10 +132,14 @@ class Network(nn.Module):
         nn.init.normal_(places, std=POSITION_SPREAD if positions else 0.0)
         places.requires_grad_(positions)
         nn.init.zeros_(self.bert.embeddings.token_type_embeddings.weight)  # one type: a constant would drown tracks
-        nn.init.normal_(self.transform.weight, std=HEAD_SPREAD * width**-0.5)
+        # at first, the head compares tracks with the mean of the context, without what all masks have in common
+        mask = F.normalize(F.layer_norm(self.bert.embeddings.word_embeddings.weight.detach(), (width,)))
+        self.transform.weight.data = HEAD_START * (torch.eye(width) - mask.T @ mask)
         nn.init.zeros_(self.transform.bias)
         for layer in self.bert.encoder.layer:  # at first, a hidden position is the mean of its context: learned fastest
             nn.init.zeros_(layer.output.dense.weight)
+            nn.init.eye_(layer.attention.self.value.weight)
+            nn.init.eye_(layer.attention.output.dense.weight)
             for part in (layer.attention.self.query, layer.attention.self.key):
                 nn.init.normal_(part.weight, std=QUERY_SPREAD * width**-0.5)
 
@@ -192,11 +203,14 @@ class Network(nn.Module):
             states = states.new_zeros(rows * longest, states.shape[1]).index_copy(0, places, states)
         return states.view(rows, longest, self.heads, -1).transpose(1, 2)
 
-    def loss(self, states, targets, negatives=None, exponent: float = 1.0) -> torch.Tensor:
-        """Mean loss of the states of masked positions: full softmax, or gBCE against `negatives` (n, k)."""
+    def loss(self, states, targets, negatives=None, exponent: float = 1.0, left_out=None) -> torch.Tensor:
+        """Mean loss of the states of masked positions: full softmax, or gBCE against `negatives` (n, k).
+
+        `left_out` as for `lib.recommenders.cloze.cross_entropy`; of the softmax alone.
+        """
         tables = [states, self.output] if self.output is not None else self.items.pairs(states, self.n_scored)
         if negatives is None:
-            return cloze.cross_entropy(targets, self.bias, *tables)
+            return cloze.cross_entropy(targets, self.bias, *tables, left_out=left_out)
         drawn = torch.cat([targets[:, None], negatives], dim=1)
         logits = self.bias[drawn]
         for bent, table in zip(tables[0::2], tables[1::2], strict=True):

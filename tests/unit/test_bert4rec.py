@@ -6,9 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
+from lib import evaluation
 from lib.evaluation import recommend_and_score, tasks, validator
 from lib.recommenders import cloze
 from lib.recommenders.bert4rec import Bert4Rec
+from lib.recommenders.knn import KNN
 from lib.recommenders.transformer import ItemVectors, Network
 from lib.vectors import Vectors
 
@@ -231,6 +233,34 @@ def test_cross_entropy_in_blocks_has_the_gradients_of_torch():
     torch.testing.assert_close(ours, theirs)
 
 
+def test_what_is_left_out_of_the_softmax_has_no_part_in_loss_and_gradients():
+    torch.manual_seed(0)
+    states, table = torch.randn(7, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    bias, targets = torch.randn(9, requires_grad=True), torch.zeros(7, dtype=torch.int64)
+    left_out = torch.tensor([0, 0, 2, 3, 6]), torch.tensor([1, 2, 8, 3, 5])
+    logits = states @ table.T + bias
+    lacking = torch.zeros(7, 9, dtype=torch.bool)
+    lacking[left_out] = True
+    theirs = torch.nn.functional.cross_entropy(logits.masked_fill(lacking, -torch.inf), targets)
+    for block in (1, 3, 100):
+        ours = cloze.cross_entropy(targets, bias, states, table, left_out=left_out, block=block)
+        torch.testing.assert_close(ours, theirs)
+        gradients = (torch.autograd.grad(loss, (states, table, bias), retain_graph=True) for loss in (ours, theirs))
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_the_rest_of_a_row_is_left_out_and_no_other_row():
+    tokens, lengths = np.array([4, 2, 3, 2, 0]), np.array([3, 2])
+    numbers, tracks = cloze.others(tokens, lengths, np.array([False, True, True, False, True]))
+    assert list(zip(numbers.tolist(), tracks.tolist(), strict=True)) == [(0, 4), (0, 3), (1, 4), (1, 2), (2, 2)]
+
+
+def test_excluding_what_was_heard_is_an_option_that_counts(world):
+    with_it, without = (fitted(world, exclude_heard=excluded) for excluded in (True, False))
+    assert with_it.history_.frame["loss"].iloc[0] < without.history_.frame["loss"].iloc[0] - 0.05
+
+
 # --- gBCE
 
 
@@ -272,12 +302,33 @@ def test_more_negatives_than_tracks_are_refused(world):
 def test_training_starts_from_popularity_and_even_odds_beside_it(world):
     shares = world[0]["track_id"].value_counts(normalize=True)
     entropy = -(shares * np.log(shares)).sum()
-    for options in ({"item_vectors": "none"}, {"scaling": "centre"}):
-        loss = fitted(world, max_epochs=1, lr=1e-9, **options).history_.frame["loss"].iloc[0]
-        assert loss == pytest.approx(entropy, abs=0.15)
+    start = fitted(world, max_epochs=1, lr=1e-9, item_vectors="none", exclude_heard=False)
+    assert start.history_.frame["loss"].iloc[0] == pytest.approx(entropy, abs=0.15)
     even = plays(*((f"u{n // 8}", f"t{n:02d}", n) for n in range(40)))
-    start = Bert4Rec(**{**SMALL, "max_epochs": 1}, lr=1e-9, item_vectors="none").fit(even, None, RNG(0))
-    assert start.history_.frame["loss"].iloc[0] == pytest.approx(math.log(40), abs=0.15)
+    for excluded, n in ((False, 40), (True, 40 - 7)):  # rows of 8 tracks
+        start = Bert4Rec(**{**SMALL, "max_epochs": 1}, lr=1e-9, item_vectors="none", exclude_heard=excluded)
+        start.fit(even, None, RNG(0))
+        assert start.history_.frame["loss"].iloc[0] == pytest.approx(math.log(n), abs=0.15)
+
+
+def test_the_projection_starts_by_keeping_likeness():
+    torch.manual_seed(0)
+    content = torch.randn(90, 3) @ torch.randn(3, 20)  # of rank 3: three of eight dimensions hold it all
+    items = ItemVectors(content, 60, 8, finetuned=False, ids=False)
+    found = items.matrix().detach()
+    assert float(found[:60].square().sum(dim=1).mean()) == pytest.approx(1, abs=1e-5)
+    theirs = torch.nn.functional.normalize(content) @ torch.nn.functional.normalize(content).T
+    torch.testing.assert_close(torch.nn.functional.normalize(found) @ torch.nn.functional.normalize(found).T, theirs)
+
+
+def test_training_starts_from_the_neighbours_of_what_was_heard(world):
+    start = fitted(world, max_epochs=1, lr=1e-9, width=64)
+    for task in ("hot_test", "cold_test"):
+        todo = world[2][task]
+        near = KNN(scaling="standardise").fit(world[0], world[1], RNG(0))
+        k, chance = todo.cutoffs[0], evaluation.chance(todo, todo.cutoffs[0])[f"NDCG@{todo.cutoffs[0]}"].mean()
+        ours, knn = (recommend_and_score(m, todo)[1][f"NDCG@{k}"].mean() - chance for m in (start, near))
+        assert ours > 0.7 * knn > 0.1
 
 
 def test_content_is_learned_on_hot_and_cold_tracks(world):

@@ -4,9 +4,12 @@ import ast
 import json
 
 import nbformat
+import pandas as pd
 import pytest
 
 from lib import study as studies
+from lib import tuning
+from lib.recommenders import create
 from lib.study import ROOT, ParameterError, load_parameters, open_study
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -107,3 +110,51 @@ def test_paths_count_from_the_repository(monkeypatch, tmp_path):
     assert study.path("data") == ROOT / "runs" / "toy" / "data"
     assert studies.resolve(study.relative(ROOT / "README.md")) == ROOT / "README.md"
     assert studies.resolve(study.relative(tmp_path / "x.wav")) == tmp_path / "x.wav"
+
+
+def tuned(study, name, kind, winner):
+    table = pd.DataFrame({"validation": [0.5]})
+    grid = {option: [value] for option, value in winner.items()}
+    tuning.write(study.tuned, tuning.Search(name, kind, {}, grid), table, winner, 0)
+
+
+@pytest.fixture
+def with_table(tmp_path, monkeypatch):
+    """A study with two recommenders of one kind, in a repository where nothing is tuned yet."""
+    table = {"bpr": {}, "narrow": {"kind": "bpr", "width": 8}, "ease": {"kind": "ease"}}
+    parameters = load_parameters("toy", {"recommender_table": table})
+    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    return studies.Study(parameters)
+
+
+def test_untuned_recommenders_are_as_the_table_says(with_table):
+    assert with_table.named("bpr") == {"bpr": {}, "narrow": {"width": 8}}
+
+
+def test_tuned_options_fill_what_the_table_leaves_open_and_replace_nothing(with_table):
+    tuned(with_table, "bpr", "bpr", {"lr": 0.1, "width": 32})
+    tuned(with_table, "narrow", "bpr", {"lr": 0.2, "width": 64})
+    assert with_table.named("bpr") == {"bpr": {"lr": 0.1, "width": 32}, "narrow": {"lr": 0.2, "width": 8}}
+    assert with_table.named("ease") == {"ease": {}}
+
+
+def test_tuned_options_are_those_of_the_study_itself(with_table):
+    tuned(with_table, "bpr", "bpr", {"lr": 0.1})
+    other = studies.Study(with_table.parameters.model_copy(update={"study_name": "demo"}))
+    assert other.named("bpr")["bpr"] == {}
+
+
+def test_options_tuned_for_another_kind_are_refused(with_table):
+    tuned(with_table, "narrow", "ease", {"l2": 3.0})
+    with pytest.raises(tuning.TuningError, match=r"'narrow' in toy\.json to be of kind bpr, found ease"):
+        with_table.named("bpr")
+
+
+def test_what_is_tuned_in_the_repository_fits_the_tables():
+    # a name or option that is no more would sit there unused, or stop the workbook
+    for path in sorted((ROOT / "params" / "tuned").glob("*.json")):
+        study = studies.Study(load_parameters(path.stem))
+        table = study.parameters.recommender_table
+        for name in json.loads(path.read_text()):
+            kind = table[name].get("kind", name)
+            assert create(kind, **study.named(kind)[name]).kind == kind

@@ -4,9 +4,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lib.evaluation import tasks
-from lib.tuning import TuningError, read, search, tune, write
+from lib.study import Study, load_parameters
+from lib.tuning import Search, TuningError, close_calls, draw, keep, noise, read, search, searches, tune, write
+from lib.vectors import Vectors
 
 
 def nothing(model):
@@ -76,11 +79,14 @@ def split():
 
 def test_tuning_never_sees_test_users(split):
     train, parts = split
-    table, winner = tune("itemknn", {"shrinkage": 1.0}, {"neighbours": [1, 20]}, train, None, parts["val"], 0)
+    wanted = Search("x", "itemknn", {"shrinkage": 1.0}, {"neighbours": [1, 20]})
+    table, winner, scores = tune(wanted, train, [], parts["val"], 0)
     assert winner == {"neighbours": 20}
     assert table["validation"].is_monotonic_increasing
+    assert sorted(scores.index) == sorted(parts["val"].users)
+    assert scores.mean().tolist() == pytest.approx(table["validation"].tolist())
     with pytest.raises(TuningError, match="found hot_test; options are never chosen on test users"):
-        tune("itemknn", {}, {"neighbours": [1]}, train, None, parts["hot_test"], 0)
+        tune(wanted, train, [], parts["hot_test"], 0)
 
 
 def test_every_combination_starts_from_the_same_seed(split, monkeypatch):
@@ -96,16 +102,16 @@ def test_every_combination_starts_from_the_same_seed(split, monkeypatch):
 
     drawn = []
     monkeypatch.setattr("lib.recommenders.create", lambda kind, **options: Drawn(**options))
-    tune("drawn", {}, {"a": [1, 2, 3]}, split[0], None, split[1]["val"], 5)
+    tune(Search("x", "drawn", {}, {"a": [1, 2, 3]}), split[0], [], split[1]["val"], 5)
     assert drawn == [np.random.default_rng(5).integers(1000)] * 3
 
 
 def test_misspelt_and_doubled_options_are_refused_before_anything_is_tried(split):
     train, parts = split
     with pytest.raises(TuningError, match="takes only neighbours, shrinkage; found neighbors"):
-        tune("itemknn", {}, {"neighbors": [1]}, train, None, parts["val"], 0)
+        tune(Search("x", "itemknn", {}, {"neighbors": [1]}), train, [], parts["val"], 0)
     with pytest.raises(TuningError, match="found neighbours in both"):
-        tune("itemknn", {"neighbours": 3}, {"neighbours": [1]}, train, None, parts["val"], 0)
+        tune(Search("x", "itemknn", {"neighbours": 3}, {"neighbours": [1]}), train, [], parts["val"], 0)
 
 
 def test_what_was_found_is_kept_and_the_same_search_writes_the_same_bytes(tmp_path):
@@ -114,12 +120,12 @@ def test_what_was_found_is_kept_and_the_same_search_writes_the_same_bytes(tmp_pa
 
     def keep(name="bpr", best=0.1):
         table, winner = search(dict, grid, nothing, lambda model: float(model["lr"] == best))
-        write(path, name, "bpr", fixed, grid, table, winner, 42)
+        write(path, Search(name, "bpr", fixed, grid), table, winner, 42)
 
     keep()
     first = path.read_bytes()
     keep("other", 0.01)
-    assert read(path, "bpr", "bpr") == {"device": "cpu", "lr": 0.1, "width": 8}
+    assert read(path, "bpr", "bpr") == {"lr": 0.1, "width": 8}  # what was fixed stands in params
     assert read(path, "other", "bpr")["lr"] == 0.01
     keep("other", 0.1)  # again: in place of the last
     assert read(path, "other", "bpr")["lr"] == 0.1
@@ -132,19 +138,137 @@ def test_what_was_found_is_kept_and_the_same_search_writes_the_same_bytes(tmp_pa
     assert entry["seed"] == 42
 
 
+def test_scores_in_the_file_follow_the_grid_in_the_file(tmp_path):
+    path = tmp_path / "s.json"
+    grid = {"lr": [3, 1], "layers": [1, 2, 3]}  # names not in order of the alphabet
+    table, winner = search(dict, grid, nothing, lambda model: 10 * model["lr"] + model["layers"])
+    for name in "yx":
+        write(path, Search(name, "lightgcn", {}, grid), table, winner, 0)
+    found = json.loads(path.read_text())
+    assert list(found) == ["x", "y"]
+    combinations = itertools.product(*found["x"]["grid"].values())
+    told = dict(zip(combinations, found["x"]["validation"], strict=True))
+    assert max(told, key=told.get) == tuple(found["x"]["winner"].values()) == (3, 3)
+
+
 def test_a_refused_combination_is_null_in_the_file(tmp_path):
     table = pd.DataFrame({"a": [1, 2], "validation": [np.nan, 0.5], "seconds": [0, 0], "refused": ["no", ""]})
-    write(tmp_path / "s.json", "x", "knn", {}, {"a": [1, 2]}, table, {"a": 2}, 0)
+    write(tmp_path / "s.json", Search("x", "knn", {}, {"a": [1, 2]}), table, {"a": 2}, 0)
     assert json.loads((tmp_path / "s.json").read_text())["x"]["validation"] == [None, 0.5]
 
 
 def test_untuned_is_empty_and_stale_or_damaged_is_said(tmp_path):
     path = tmp_path / "s.json"
     assert read(path, "bpr", "bpr") == {}
-    write(path, "bpr", "bpr", {}, {"a": [1]}, pd.DataFrame({"validation": [0.5]}), {"a": 1}, 0)
+    write(path, Search("bpr", "bpr", {}, {"a": [1]}), pd.DataFrame({"validation": [0.5]}), {"a": 1}, 0)
     assert read(path, "lightgcn", "lightgcn") == {}
     with pytest.raises(TuningError, match="to be of kind ease, found bpr; run make extended again"):
         read(path, "bpr", "ease")
     path.write_text("{")
     with pytest.raises(TuningError, match=r"Expected JSON in s\.json"):
         read(path, "bpr", "bpr")
+
+
+def test_what_the_table_decides_is_not_searched_and_said():
+    table = {"ease": {"kind": "ease"}, "narrow": {"kind": "bpr", "width": 8}, "knn": {"scaling": "none"}}
+    grids = {"ease": {"l2": [1, 2]}, "narrow": {"lr": [0.1], "width": [4]}, "knn": {"scaling": ["centre"]}, "no": {}}
+    found, left_out = searches(table, grids, audio=True)
+    assert found == [
+        Search("ease", "ease", {}, {"l2": [1, 2]}),
+        Search("narrow", "bpr", {"width": 8}, {"lr": [0.1]}),
+    ]
+    assert left_out == [
+        "narrow: recommender_table decides width.",
+        "knn: recommender_table decides scaling.",
+        "no is not in recommender_table.",
+    ]
+
+
+def test_what_listens_is_left_out_without_vectors():
+    found, left_out = searches(
+        {"knn": {}, "itemknn": {}}, {"knn": {"scaling": ["none"]}, "itemknn": {"neighbours": [1]}}, False
+    )
+    assert [wanted.name for wanted in found] == ["itemknn"]
+    assert left_out == ["knn: there are no vectors."]
+
+
+def test_what_listens_is_judged_by_its_mean_over_backends(split):
+    train, parts = split
+    rng = np.random.default_rng(1)
+    spaces = [Vectors.of(np.unique(train["track_id"]), rng.normal(size=(30, 4)).astype(np.float32)) for _ in "ab"]
+    wanted = Search("knn", "knn", {}, {"scaling": ["none", "standardise"]})
+    each = [tune(wanted, train, [space], parts["val"], 0)[0]["validation"].to_numpy() for space in spaces]
+    assert np.abs(each[0] - each[1]).max() > 0.01
+    table, _, scores = tune(wanted, train, spaces, parts["val"], 0)
+    assert table["validation"].to_numpy() == pytest.approx((each[0] + each[1]) / 2)
+    assert scores.mean().to_numpy() == pytest.approx(table["validation"].to_numpy())
+
+
+def judged_by(columns, n_resamples=400):
+    scores = pd.DataFrame(columns)
+    table = pd.DataFrame({"a": range(3), "validation": scores.mean().reindex(range(3)), "refused": ""})
+    return noise(table, scores, np.random.default_rng(0), n_resamples=n_resamples)
+
+
+def test_noise_tells_a_clear_winner_from_a_close_one_and_passes_over_what_was_refused():
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=100)
+    clear = judged_by({0: base, 2: base + 1 + rng.normal(0, 0.1, 100)})
+    assert clear["wins"].tolist()[::2] == [0, 1]
+    assert np.isnan(clear.loc[1, ["behind", "ci_low", "wins"]].astype(float)).all()
+    assert clear.loc[0, "ci_low"] > 0.9
+    assert clear.loc[2, ["behind", "ci_low", "ci_high"]].tolist() == [0, 0, 0]
+    close = judged_by({0: base + rng.normal(0, 1, 100), 2: base + rng.normal(0, 1, 100)})
+    worse = close["behind"].idxmax()
+    assert close.loc[worse, "ci_low"] < 0 < close.loc[worse, "ci_high"]
+    assert 0.02 < close.loc[worse, "wins"] < 0.5
+
+
+def test_the_share_of_wins_is_that_of_a_normal_mean():
+    difference = np.random.default_rng(5).normal(size=400)
+    difference += 0.05 - difference.mean()  # one standard error, sd / sqrt(n)
+    expected = stats.norm.cdf(difference.mean() / (difference.std() / 20))
+    found = judged_by({0: np.zeros(400), 2: difference}, 4000)
+    assert found["wins"][2] == pytest.approx(expected, abs=0.025)
+
+
+def test_runner_up_and_picture_name_what_they_are():
+    scores = pd.DataFrame(np.random.default_rng(0).normal([0, 2, 1, 0], size=(50, 4)))
+    grid = {"lr": [0.1, 0.01], "layers": [1, 2]}
+    table = pd.DataFrame(list(itertools.product(*grid.values())), columns=list(grid))
+    found = noise(table.assign(validation=scores.mean(), refused=""), scores, np.random.default_rng(0), n_resamples=200)
+    told = close_calls({"bpr": found}, {"bpr": grid}).loc["bpr"]
+    assert (told["winner"], told["runner_up"], told["trials"]) == ("lr 0.1, layers 2", "lr 0.01, layers 1", 4)
+    axes = draw({"bpr": found}, {"bpr": grid}, 6.3).axes[0]
+    (star,) = [line for line in axes.lines if line.get_marker() == "*"]
+    assert star.get_ydata()[0] == found["validation"].max()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["layers 1", "layers 2"]
+
+
+def test_a_winner_at_the_edge_of_a_long_grid_is_told():
+    scores = pd.DataFrame(np.random.default_rng(0).normal(range(6), size=(50, 6)))
+    grid = {"lr": [0.1, 0.01], "l2": [1, 2, 3]}
+    table = pd.DataFrame(list(itertools.product(*grid.values())), columns=list(grid)).assign(refused="")
+    for best, told in ((5, "l2"), (4, "–")):
+        scores[5] = scores[5] if best == 5 else -9.0
+        found = noise(table.assign(validation=scores.mean()), scores, np.random.default_rng(0), n_resamples=100)
+        assert close_calls({"x": found}, {"x": grid}).loc["x", "edge"] == told
+
+
+def test_one_trial_has_no_runner_up():
+    scores = pd.DataFrame({0: [0.5, 0.7]})
+    table = noise(pd.DataFrame({"l2": [3], "validation": [0.6]}), scores, np.random.default_rng(0), n_resamples=100)
+    assert close_calls({"ease": table}, {"ease": {"l2": [3]}}).loc["ease", ["trials", "behind"]].tolist() == [1, "–"]
+
+
+def test_a_search_is_kept_by_a_step_of_its_own(tmp_path, monkeypatch):
+    parameters = load_parameters("toy")
+    monkeypatch.setattr("lib.study.ROOT", tmp_path)
+    study = Study(parameters)
+    with pytest.raises(TuningError, match="Expected a search of study toy, found none; run 63_tuning first"):
+        keep(study)
+    table = pd.DataFrame({"validation": [0.5]})
+    write(study.path("tuned.json"), Search("itemknn", "itemknn", {}, {"neighbours": [7]}), table, {"neighbours": 7}, 0)
+    assert study.named("itemknn") == {"itemknn": {}}  # not before
+    assert keep(study) == tmp_path / "params" / "tuned" / "toy.json"
+    assert study.named("itemknn") == {"itemknn": {"neighbours": 7}}

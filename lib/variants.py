@@ -1,0 +1,270 @@
+"""Variants of the named recommenders: the published settings one at a time, and every scaling, each against its own.
+
+A variant shares the draws of the recommender it is a variant of, so that first weights and order are no difference.
+"""
+
+import numpy as np
+import pandas as pd
+
+from lib import beyond, results, scaling, statistics, trained
+from lib.progress import progress as show
+from lib.recommenders.knn import usable_scalings
+from lib.results import Run
+from lib.tables import read_parquet
+
+DETERMINISTIC = ("knn",)  # kinds that one run tells all about
+
+
+def table(study):
+    """Variants of ``variant_table`` and the recommenders they belong to, with all their options.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    dict of {str: dict}
+        Name to options, each recommender before its variants. A variant has those of the recommender it names as
+        ``of``, except where it says otherwise.
+
+    Raises
+    ------
+    ValueError
+        Where a variant is of an unknown recommender, or has the name of one and other options.
+
+    Examples
+    --------
+    >>> table(study)["shallow_net_item_anchor"]  # doctest: +SKIP
+    {'kind': 'shallow_net', 'scaling': 'standardise', 'of': 'shallow_net', 'anchor': 'item'}
+    """
+    named = study.parameters.recommender_table
+    found = {}
+    for name, options in study.parameters.variant_table.items():
+        of = options.get("of")
+        if of not in named:
+            raise ValueError(
+                f"Expected variant {name!r} to be of a recommender among {', '.join(named)}, found {of!r}; "
+                "check variant_table."
+            )
+        corrected = _options(study, of)
+        merged = corrected | options
+        if name in named and merged != _options(study, name) | {"of": of}:
+            raise ValueError(
+                f"Expected variant {name!r} as it stands in recommender_table, found other options; rename it."
+            )
+        found |= {of: corrected, name: merged}
+    of_each = list(dict.fromkeys(options.get("of", name) for name, options in found.items()))
+    return {name: found[name] for of in of_each for name in found if found[name].get("of", name) == of}
+
+
+def scaled(study, table, dim):
+    """Every scaling of the recommenders of a table, as variants.
+
+    Parameters
+    ----------
+    study : Study
+    table : dict of {str: dict}
+        As from `table`; its variants are passed over.
+    dim : int
+        Of the vectors.
+
+    Returns
+    -------
+    dict of {str: dict}
+        ``<name>_<scaling>`` to options, or the name alone for the scaling that the recommender has; a scaling for
+        which there are too few train tracks is left out.
+    """
+    usable = usable_scalings(results.parts(study)["train"]["track_id"].nunique(), dim)
+    own = {name: options for name, options in table.items() if "of" not in options}
+    return {
+        name if options.get("scaling") == kind else f"{name}_{kind}": options | {"of": name, "scaling": kind}
+        for name, options in own.items()
+        for kind in usable
+    }
+
+
+def _options(study, name):
+    """Options of a named recommender, `kind` among them."""
+    kind = study.parameters.recommender_table[name].get("kind", name)
+    return {"kind": kind, **study.named(kind)[name]}
+
+
+def run(study, table, backend, vectors, todo, n_runs, *, progress=show):
+    """Train, score and save all of a table; what has been trained already is read from its checkpoint.
+
+    Parameters
+    ----------
+    study : Study
+    table : dict of {str: dict}
+        As from `table` or `scaled`.
+    backend : str
+    vectors : Vectors
+    todo : dict of {str: Task}
+    n_runs : int
+        Trainings of each variant; what they are variants of is trained `n_seeds` times, as in its own notebook.
+    progress : callable
+
+    Returns
+    -------
+    (DataFrame, DataFrame)
+        Rows of ``metrics.parquet`` and of ``training.parquet``.
+    """
+    fitted = {}
+    for name, options in table.items():
+        runs = n_runs if "of" in options else study.parameters.n_seeds
+        runs = 1 if options["kind"] in DETERMINISTIC else runs
+        fitted[name] = trained.run(study, name, options, backend, {"real": [vectors] * runs}, todo, progress=progress)
+    return trained.joined(fitted, 0), trained.joined(fitted, 1)
+
+
+def effects(study, table, backend, todo, n_runs, *, metric="NDCG"):
+    """What each variant scores more or less than the recommender it is of, on the test splits.
+
+    Parameters
+    ----------
+    study : Study
+        `n_bootstrap` counts.
+    table : dict of {str: dict}
+        As from `table`, all run.
+    backend : str
+    todo : dict of {str: Task}
+        The first cut-off of each split is compared.
+    n_runs : int
+        As in `run`; older runs of more seeds are passed over.
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+        ``variant, of, split, backend, k, corrected, diff, ci_low, ci_high, lowest, highest, p, p_adjusted, n_users``.
+        Scores are averaged within a listener over the seeds that both have; ``lowest`` and ``highest`` are the
+        differences of single seeds. p: paired randomisation over listeners, Holm over all rows; the luck of the
+        seeds is not in it.
+    """
+    rows = []
+    for split in results.judged(todo):
+        k = todo[split].cutoffs[0]
+        for name, of in ((name, options["of"]) for name, options in table.items() if "of" in options):
+            seeds = [_per_seed(study, Run(one, backend), split, f"{metric}@{k}", n_runs) for one in (name, of)]
+            rows.append(
+                _effect(study, list(zip(*seeds, strict=False)), split)
+                | {"variant": name, "of": of, "split": split, "backend": backend}
+            )
+    frame = pd.DataFrame(rows).assign(p_adjusted=lambda found: statistics.holm(found["p"]))
+    order = ["variant", "of", "split", "backend", "k", "corrected", "diff", "ci_low", "ci_high", "lowest", "highest"]
+    return frame[[*order, "p", "p_adjusted", "n_users"]]
+
+
+def _per_seed(study, run, split, label, n_runs):
+    """Scores of the first seeds, each with a row a user."""
+    files = [study.path("per_user", run.file(seed, split)) for seed in range(n_runs)]
+    files = [file for file in files if file.is_file()]
+    if not files:
+        raise ValueError(f"Expected scores of {run.recommender} on {split}, found none; run it first.")
+    return [pd.read_parquet(file)[["user_id", label]] for file in files]
+
+
+def _effect(study, seeds, split):
+    """Comparison of (variant, corrected) scores of each seed."""
+    variant, corrected = (results.mean_of_seeds(frames) for frames in zip(*seeds, strict=True))
+    label = corrected.columns[-1]
+    rng = study.rng("variants", split)
+    found = statistics.paired_difference(variant, corrected, rng, n_resamples=study.parameters.n_bootstrap).iloc[0]
+    single = [ours[label].mean() - theirs[label].mean() for ours, theirs in seeds]
+    return found.drop("metric").to_dict() | {
+        "corrected": corrected[label].mean(),
+        "lowest": min(single),
+        "highest": max(single),
+        "p": statistics.randomisation_p(variant, corrected, rng)[label],
+    }
+
+
+def by_scaling(rows, table, todo, *, metric="NDCG"):
+    """Scores of every scaling on validation and test, first seed, and which one validation would choose.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of ``metrics.parquet`` from `run`.
+    table : dict of {str: dict}
+        As from `scaled`.
+    todo : dict of {str: Task}
+    metric : str
+
+    Returns
+    -------
+    DataFrame
+        Indexed by recommender and scaling, one column a split, and ``chosen``: whether validation is best here.
+    """
+    splits = ["val", *results.judged(todo)]
+    keep = (rows["seed"] == 0) & (rows["metric"] == metric) & rows["split"].isin(splits)
+    keep &= rows["k"] == rows["split"].map({split: todo[split].cutoffs[0] for split in splits})
+    found = rows[keep & rows["recommender"].isin(table)].pivot(index="recommender", columns="split", values="value")
+    named = [(options["of"], options["scaling"]) for options in (table[name] for name in found.index)]
+    found.index = pd.MultiIndex.from_tuples(named, names=["recommender", "scaling"])
+    order = [
+        (name, kind) for name in dict.fromkeys(options["of"] for options in table.values()) for kind in scaling.SCALINGS
+    ]
+    found = found.loc[[key for key in order if key in found.index], splits]
+    best = found.groupby("recommender")["val"].transform("max")
+    return found.rename_axis(columns=None).assign(chosen=found["val"] == best)
+
+
+def wrong_rows(train, vectors):
+    """The pairs with every track replaced by the one whose row the published code looked up instead.
+
+    It numbers tracks in one order and finds their vectors under these numbers in a table of another order.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Pairs.
+    vectors : Vectors
+        Of more tracks than train holds, or as many.
+
+    Returns
+    -------
+    DataFrame
+        For the profiles of KNN; lists are of the right tracks.
+
+    Examples
+    --------
+    >>> from lib.vectors import Vectors
+    >>> train = pd.DataFrame({"user_id": ["u", "u"], "track_id": ["c", "a"]})
+    >>> wrong_rows(train, Vectors(np.array(["a", "b", "c"]), np.eye(3, dtype="float32")))["track_id"].tolist()
+    ['a', 'b']
+    """
+    known = train[train["track_id"].isin(vectors.ids)]
+    return known.assign(track_id=np.asarray(vectors.ids, dtype=object)[pd.factorize(known["track_id"])[0]])
+
+
+def beyond_accuracy(study, table, backend, vectors, artists, task):
+    """Coverage, popularity, diversity and the like of the lists of every recommender and variant.
+
+    Parameters
+    ----------
+    study : Study
+    table : dict of {str: dict}
+        All run.
+    backend : str
+    vectors : Vectors
+        Of the space in which diversity is measured, one for all.
+    artists : Series of str
+        Artist of each track, indexed by track id.
+    task : Task
+        Whose first cut-off is used.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by name, one column a measure: means over listeners of the first seed's lists.
+    """
+    train, k = results.parts(study)["train"], task.cutoffs[0]
+    found = {}
+    for name in table:
+        lists = read_parquet(study.path("recommendations", Run(name, backend).file(0, task.name)))
+        scores = beyond.per_user(lists, train, k, vectors=vectors, artists=artists).set_index("user_id")
+        whole = {f"Coverage@{k}": beyond.coverage(lists, task.candidates, k)}
+        found[name] = whole | {f"Gini@{k}": beyond.gini(lists, task.candidates, k)} | scores.mean().to_dict()
+    return pd.DataFrame.from_dict(found, orient="index")
