@@ -26,11 +26,10 @@ from lib.recommenders.knn import (
     VANISHED,
     best_scaling,
     check_vectors,
-    distinct_rows,
     profile_weights,
     usable_scalings,
 )
-from lib.recommenders.ranking import RESOLUTION, pair_positions
+from lib.recommenders.ranking import RESOLUTION, distinct_rows, pair_positions
 from lib.statistics import labelled
 from lib.vectors import Vectors
 

@@ -81,9 +81,3 @@ def check_train(train: pd.DataFrame) -> None:
         raise ValueError(f"Expected the columns user_id and track_id in train, missing: {', '.join(missing)}.")
     if not len(train):
         raise ValueError("Expected at least one train pair, found none; check the split dates of the study.")
-
-
-def check_k(k: int) -> None:
-    """Refuse a list length below 1."""
-    if k < 1:
-        raise ValueError(f"Expected lists of at least one track, found k = {k}.")

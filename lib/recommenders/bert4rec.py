@@ -10,9 +10,9 @@ import torch
 
 from lib import scaling as scalings
 from lib.recommenders import cloze
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
+from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, usable_scalings
-from lib.recommenders.ranking import RESOLUTION, block_size, rank_blocks, sorted_ids
+from lib.recommenders.ranking import RESOLUTION, rank_products, sorted_ids
 from lib.recommenders.training import History, autocast, device_of, fingerprint, fit_epochs, seeded
 from lib.recommenders.transformer import ItemVectors, Network
 
@@ -348,17 +348,9 @@ class Bert4Rec(Recommender):
 
         Tracks without a vector are not listed, nor, unless `scores_cold`, tracks outside train.
         """
-        check_k(k)
         users, states = self.profiles(users)
         vectors, biases = (tensor.float().cpu().numpy() for tensor in self._net.scoring())
-        candidates = sorted_ids(candidates)
-        columns = self._tracks[: len(vectors)].get_indexer(pd.Index(candidates))
-        candidates, columns = candidates[columns >= 0], columns[columns >= 0]
-        vectors = np.column_stack([vectors[columns], biases[columns]])  # one product adds the bias on its way
+        vectors = np.column_stack([vectors, biases])  # one product adds the bias on its way
         states = np.column_stack([states, np.ones(len(states), np.float32)])
-        buffer = np.empty((min(len(users), block_size(len(candidates))), len(candidates)), np.float32)
-
-        def score(start: int, stop: int) -> np.ndarray:
-            return np.matmul(states[start:stop], vectors.T, out=buffer[: stop - start])
-
-        return rank_blocks(score, users, candidates, k, exclude, resolution=SCORE_STEP)
+        tracks = self._tracks[: len(vectors)]
+        return rank_products(states, vectors, tracks, users, k, candidates, exclude, resolution=SCORE_STEP)

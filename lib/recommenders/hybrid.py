@@ -5,6 +5,7 @@ What a track is reduced to is one unit vector, here as in the bimodal network: `
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from pathlib import Path
 
@@ -15,16 +16,15 @@ from torch import nn
 
 from lib import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
+from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.knn import (
     best_scaling,
     check_vectors,
-    distinct_rows,
     profile_weights,
     unit_rows,
     usable_scalings,
 )
-from lib.recommenders.ranking import RESOLUTION, block_size, positions, rank_blocks, sorted_ids
+from lib.recommenders.ranking import positions, rank_products, sorted_ids
 
 TRIAL_EPOCHS = 10  # epochs after which the scalings of 'auto' are compared
 ROWS_AT_ONCE = 2**14  # vectors projected at one time when no gradient is needed
@@ -130,27 +130,12 @@ class TrackSpace(Recommender):
 
     def recommend(self, users, k: int, candidates, exclude: pd.DataFrame | None) -> pd.DataFrame:
         """List the candidates that score highest; see `Recommender.recommend`."""
-        check_k(k)
         users, where = known_users(users, self._users)
-        profiles = self._profiles[where]
-        candidates = sorted_ids(candidates)
-        columns = self._tracks.get_indexer(pd.Index(candidates))
-        inside = (columns >= 0) & self._listed()[columns]
-        candidates, columns = candidates[inside], columns[inside]
-        everything = len(columns) == len(self._tracks)  # both ascending, hence in the same order: no copy
-        items, copies = distinct_rows(self._vectors if everything else self._vectors[columns])
-        buffer = np.empty((min(len(users), block_size(len(candidates))), len(items)), items.dtype)
-        taken = self._taken(where, columns)
-
-        def score(start: int, stop: int) -> np.ndarray:
-            scores = np.matmul(profiles[start:stop], items.T, out=buffer[: stop - start])
-            scores = scores if copies is None else scores.take(copies, axis=1)
-            if taken is not None:
-                part = taken[start:stop].tocoo()
-                scores[part.row, part.col] -= part.data
-            return scores
-
-        return rank_blocks(score, users, candidates, k, exclude, resolution=RESOLUTION)
+        taken = functools.partial(self._taken, where)
+        listed, profiles = self._listed(), self._profiles[where]
+        return rank_products(
+            profiles, self._vectors, self._tracks, users, k, candidates, exclude, listed=listed, taken=taken
+        )
 
 
 class Hybrid(TrackSpace):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
-from lib.recommenders.ranking import RESOLUTION, positions, rank_blocks, sorted_ids, top_k
+from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.ranking import RESOLUTION, check_k, positions, rank_blocks, sorted_ids, top_k
 
 BLOCK = 512  # tracks whose similarities are dense at one time: 113 MB at 55,262 tracks
 

@@ -7,8 +7,8 @@ import pandas as pd
 from scipy import sparse
 
 from lib import scaling as scalings
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
-from lib.recommenders.ranking import RESOLUTION, block_size, positions, rank_blocks, sorted_ids
+from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.ranking import positions, rank_products, sorted_ids
 
 WEIGHTINGS = ("uniform", "count")
 DOUBLE_BELOW = 2**22  # numbers in the vectors of a small collection: double precision costs nothing there and keeps
@@ -112,21 +112,8 @@ class KNN(Recommender):
 
     def recommend(self, users, k: int, candidates, exclude: pd.DataFrame | None) -> pd.DataFrame:
         """List the nearest candidates that have a vector; see `Recommender.recommend`."""
-        check_k(k)
         users, profiles = self.profiles(users)
-        candidates = sorted_ids(candidates)
-        columns = self._tracks.get_indexer(pd.Index(candidates))
-        candidates, columns = candidates[columns >= 0], columns[columns >= 0]
-        everything = len(columns) == len(self._tracks)  # both ascending, hence in the same order: no copy
-        items, copies = distinct_rows(self._unit if everything else self._unit[columns])
-        # one buffer for all blocks: fresh memory for each costs a tenth of the product
-        buffer = np.empty((min(len(users), block_size(len(candidates))), len(items)), items.dtype)
-
-        def score(start: int, stop: int) -> np.ndarray:
-            scores = np.matmul(profiles[start:stop], items.T, out=buffer[: stop - start])
-            return scores if copies is None else scores.take(copies, axis=1)
-
-        return rank_blocks(score, users, candidates, k, exclude, resolution=RESOLUTION)
+        return rank_products(profiles, self._unit, self._tracks, users, k, candidates, exclude)
 
 
 def check_vectors(vectors) -> None:
@@ -198,26 +185,6 @@ def unit_rows(values: np.ndarray, longest: float) -> np.ndarray:
     alive = norms > VANISHED * longest
     inverse = np.where(alive, 1 / np.where(alive, norms, 1.0), 0.0)
     return (values * inverse[:, None]).astype(values.dtype)
-
-
-def distinct_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Distinct rows and, for each row, which of them it is; (values, None) where all differ.
-
-    A product may round the same row differently at another place of the matrix; scoring it once makes ties exact.
-    """
-    if len(np.unique(_row_keys(values[:, :2]))) == len(values):
-        return values, None  # two dimensions tell most embeddings apart, far faster than all of them
-    _, first, inverse = np.unique(_row_keys(values), return_index=True, return_inverse=True)
-    if len(first) == len(values):
-        return values, None
-    return values[first], inverse
-
-
-def _row_keys(values: np.ndarray) -> np.ndarray:
-    """Each row, in single precision, as one comparable item of bytes, or an integer where it fits."""
-    rows = np.ascontiguousarray(values.astype(np.float32, copy=False) + np.float32(0))  # -0.0 becomes 0.0
-    width = 4 * rows.shape[1]
-    return rows.view({4: np.uint32, 8: np.uint64}.get(width, np.dtype((np.void, width)))).ravel()
 
 
 def swap_profiles(train: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:

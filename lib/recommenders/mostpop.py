@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
-from lib.recommenders.ranking import positions, rank_blocks, sorted_ids
+from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.ranking import check_k, positions, rank_blocks, sorted_ids
 
 
 class MostPop(Recommender):

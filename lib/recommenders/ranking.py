@@ -193,6 +193,88 @@ def rank_blocks(
     )
 
 
+def rank_products(
+    profiles: np.ndarray,
+    vectors: np.ndarray,
+    tracks: pd.Index,
+    users,
+    k: int,
+    candidates,
+    exclude: pd.DataFrame | None,
+    *,
+    listed: np.ndarray | None = None,
+    taken=None,
+    resolution: float = RESOLUTION,
+) -> pd.DataFrame:
+    """List each user's best candidates by the product of their profile with the tracks' vectors, exactly, in blocks.
+
+    Parameters
+    ----------
+    profiles : ndarray of float, shape (users, dim)
+    vectors : ndarray of float, shape (tracks, dim)
+    tracks : pandas.Index of str
+        Ids of `vectors`; candidates outside are not listed.
+    users : sequence of str
+        Ids of `profiles`.
+    k : int
+    candidates : sequence of str
+    exclude : DataFrame or None
+        As in `rank_blocks`.
+    listed : ndarray of bool, shape (tracks,), optional
+        Which tracks may be listed at all.
+    taken : callable, optional
+        ``taken(columns)`` gives a sparse array, users x candidates, that is taken off the scores; `columns` are the
+        candidates' rows of `vectors`.
+    resolution : float
+        Scores closer than this count as equal.
+
+    Returns
+    -------
+    DataFrame
+        ``user_id, rank, track_id, score``.
+    """
+    check_k(k)
+    candidates = sorted_ids(candidates)
+    columns = tracks.get_indexer(pd.Index(candidates))
+    inside = columns >= 0 if listed is None else (columns >= 0) & listed[columns]
+    candidates, columns = candidates[inside], columns[inside]
+    everything = np.array_equal(columns, np.arange(len(vectors)))  # in the same order: no copy
+    items, copies = distinct_rows(vectors if everything else vectors[columns])
+    off = None if taken is None else taken(columns)
+    # one buffer for all blocks: fresh memory for each costs a tenth of the product
+    buffer = np.empty((min(len(users), block_size(len(candidates))), len(items)), items.dtype)
+
+    def score(start: int, stop: int) -> np.ndarray:
+        scores = np.matmul(profiles[start:stop], items.T, out=buffer[: stop - start])
+        scores = scores if copies is None else scores.take(copies, axis=1)
+        if off is not None:
+            part = off[start:stop].tocoo()
+            scores[part.row, part.col] -= part.data
+        return scores
+
+    return rank_blocks(score, users, candidates, k, exclude, resolution=resolution)
+
+
+def distinct_rows(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Distinct rows and, for each row, which of them it is; (values, None) where all differ.
+
+    A product may round the same row differently at another place of the matrix; scoring it once makes ties exact.
+    """
+    if len(np.unique(_row_keys(values[:, :2]))) == len(values):
+        return values, None  # two dimensions tell most embeddings apart, far faster than all of them
+    _, first, inverse = np.unique(_row_keys(values), return_index=True, return_inverse=True)
+    if len(first) == len(values):
+        return values, None
+    return values[first], inverse
+
+
+def _row_keys(values: np.ndarray) -> np.ndarray:
+    """Each row, in single precision, as one comparable item of bytes, or an integer where it fits."""
+    rows = np.ascontiguousarray(values.astype(np.float32, copy=False) + np.float32(0))  # -0.0 becomes 0.0
+    width = 4 * rows.shape[1]
+    return rows.view({4: np.uint32, 8: np.uint64}.get(width, np.dtype((np.void, width)))).ravel()
+
+
 def block_size(n_candidates: int) -> int:
     """Users scored at a time: what fits 128 MB of float32 scores."""
     return max(1, BLOCK_BYTES // (4 * max(n_candidates, 1)))
@@ -208,3 +290,9 @@ def empty_lists() -> pd.DataFrame:
             "score": np.empty(0, np.float32),
         }
     )
+
+
+def check_k(k: int) -> None:
+    """Refuse a list length below 1."""
+    if k < 1:
+        raise ValueError(f"Expected lists of at least one track, found k = {k}.")

@@ -15,8 +15,8 @@ import pandas as pd
 import psutil
 
 from lib.recommenders import atomic_files
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
-from lib.recommenders.ranking import block_size, rank_blocks, sorted_ids
+from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.ranking import block_size, check_k, rank_blocks, sorted_ids
 from lib.recommenders.recbole_shims import recbole_session, reseed, trainer
 
 USERS_AT_ONCE = 256  # whose scores for all tracks, or sequences through a transformer, exist at one time

@@ -16,18 +16,17 @@ from torch import nn
 
 from lib import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_k, check_train, known_users
+from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.knn import (
     WEIGHTINGS,
     best_scaling,
     check_vectors,
-    distinct_rows,
     profile_weights,
     unit_rows,
     usable_scalings,
 )
 from lib.recommenders.pairs import Batch, Pairs
-from lib.recommenders.ranking import RESOLUTION, block_size, positions, rank_blocks, sorted_ids
+from lib.recommenders.ranking import positions, rank_products, sorted_ids
 from lib.vectors import Vectors
 
 CHOICES = {
@@ -227,21 +226,8 @@ class ShallowNet(Recommender):
 
     def recommend(self, users, k: int, candidates, exclude: pd.DataFrame | None) -> pd.DataFrame:
         """List the nearest candidates that have a vector; see `Recommender.recommend`."""
-        check_k(k)
         users, where = known_users(users, self._users)
-        profiles = self._profiles[where]
-        candidates = sorted_ids(candidates)
-        columns = self._tracks.get_indexer(pd.Index(candidates))
-        candidates, columns = candidates[columns >= 0], columns[columns >= 0]
-        everything = len(columns) == len(self._tracks)  # both ascending, hence in the same order: no copy
-        items, copies = distinct_rows(self._unit if everything else self._unit[columns])
-        buffer = np.empty((min(len(users), block_size(len(candidates))), len(items)), items.dtype)
-
-        def score(start: int, stop: int) -> np.ndarray:
-            scores = np.matmul(profiles[start:stop], items.T, out=buffer[: stop - start])
-            return scores if copies is None else scores[:, copies]
-
-        return rank_blocks(score, users, candidates, k, exclude, resolution=RESOLUTION)
+        return rank_products(self._profiles[where], self._unit, self._tracks, users, k, candidates, exclude)
 
 
 def _check_options(options: dict) -> None:

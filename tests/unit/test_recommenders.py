@@ -4,8 +4,8 @@ import pytest
 
 from lib.evaluation import chance, recommend_and_score, tasks, validator
 from lib.recommenders import KINDS, create, top_k
-from lib.recommenders.knn import KNN, distinct_rows, swap_profiles
-from lib.recommenders.ranking import rank_blocks
+from lib.recommenders.knn import KNN, swap_profiles
+from lib.recommenders.ranking import distinct_rows, rank_blocks
 from lib.vectors import Vectors
 
 RNG = np.random.default_rng
