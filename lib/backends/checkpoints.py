@@ -8,6 +8,7 @@ import hashlib
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 from lib.backends import REGISTRY
@@ -127,6 +128,8 @@ def digest(path):
 def load_state(path):
     """Read tensors from a file: safetensors where there is one beside it, else torch's format without its code.
 
+    They are mapped, not read, where the format allows it; that of torch before 1.6 does not.
+
     Parameters
     ----------
     path : str or Path
@@ -156,7 +159,7 @@ def load_state(path):
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(
             f"Expected tensors alone in {path}, found a file that torch and safetensors refuse "

@@ -13,10 +13,7 @@ back only, so a shorter clip needs no filling: it has fewer hidden states.
 Weights stay in the precision of the file (half, for the most part); all is computed in single precision.
 """
 
-import contextlib
-import pickle
 import re
-import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +22,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.backends import REGISTRY
-from lib.backends.checkpoints import digest, load_state, load_strictly, locate, preferred
+from lib.backends.checkpoints import digest, load_state, load_strictly, locate
 from lib.backends.frames import FrameBackend, before, draw
 
 CODEC, PRIOR = "vqvae.pth.tar", "prior_level_2.pth.tar"
@@ -413,15 +410,11 @@ def _published(folder, depth):
 
 
 def _tensors(path, unused):
-    """Weights of a published file by their keys, without the unused; mapped, not read, where the file allows it.
+    """Weights of a published file by their keys, without the unused.
 
-    The publisher's are of the format before torch 1.6, which does not: memory holds all of it for a while.
+    The publisher's are of the format before torch 1.6, which cannot be mapped: memory holds all of it for a while.
     """
-    found = None
-    if preferred(path) == path and zipfile.is_zipfile(path):
-        with contextlib.suppress(pickle.UnpicklingError, RuntimeError):
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    found = load_state(path) if found is None else found  # which says what is wrong with it
+    found = load_state(path)
     state = {key.removeprefix("module."): value for key, value in found.get("model", found).items()}
     return {key: value for key, value in state.items() if not re.match(unused, key)}
 
