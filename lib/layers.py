@@ -12,8 +12,8 @@ import pandas as pd
 
 from lib import backends, devices, extraction, figures, probes, statistics
 from lib.backends import Backend
+from lib.study import SMALL_RANDOM
 
-SMALL_RANDOM = "small_random"
 _KEPT = ("mean_std", "max", "first")  # mean is the first half of mean_std
 POOLINGS = ("mean", "mean_std", "max", "first")
 _LABELS = {"mean": "mean", "mean_std": "mean and std", "max": "maximum", "first": "first frame"}

@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MOCK, NO_LISTENERS = "mock", "none"  # values of listening_source besides data sets
+SMALL_RANDOM = "small_random"  # layers_weights: a small checkpoint, random, in MERT's layout
 LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
 
 

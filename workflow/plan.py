@@ -8,8 +8,7 @@ import pandas as pd
 from lib import datasets
 from lib.backends import REGISTRY, packages
 from lib.datasets.recordings import SUFFIXES
-from lib.layers import SMALL_RANDOM
-from lib.study import MOCK, NO_LISTENERS, resolve
+from lib.study import MOCK, NO_LISTENERS, SMALL_RANDOM, resolve
 from lib.tables import read_parquet
 from lib.vectors import VectorStore
 from workflow import stages
