@@ -10,7 +10,7 @@ import torch
 
 from lib import scaling as scalings
 from lib.recommenders import cloze
-from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, usable_scalings
 from lib.recommenders.ranking import RESOLUTION, rank_products, sorted_ids
 from lib.recommenders.training import History, autocast, device_of, fingerprint, fit_epochs, seeded
@@ -129,14 +129,7 @@ class Bert4Rec(Recommender):
     needs_vectors = True
 
     def __post_init__(self):
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Expected {name} among {', '.join(known)}, found {getattr(self, name)!r}; check params."
-                )
-        for name, least in AT_LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"Expected {name} of at least {least}, found {getattr(self, name)}; check params.")
+        check_options(asdict(self), CHOICES, AT_LEAST)
         if self.prediction_length and not 2 <= self.prediction_length <= self.length:
             raise ValueError(
                 f"Expected prediction_length 0 or between 2 and length, {self.length}, found {self.prediction_length}; "

@@ -10,7 +10,8 @@ from torch import nn
 
 from lib import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.hybrid import Hybrid, TrackSpace, check_options, project, tower, unit, with_rows
+from lib.recommenders.base import check_options
+from lib.recommenders.hybrid import Hybrid, TrackSpace, project, tower, unit, with_rows
 
 READINGS = ("content", "collaborative", "averaged")
 
@@ -100,6 +101,7 @@ class Bimodal(TrackSpace):
             },
             {"width": 1, "collaborative_width": 1, "collaborative_epochs": 1, "batch_size": 2, "max_epochs": 1,
              "patience": 1, "weight_decay": 0},
+            above_0=("lr",),
         )  # fmt: skip
         if temperature <= 0:
             raise ValueError(f"Expected temperature above 0, found {temperature}; check params.")

@@ -16,7 +16,7 @@ from torch import nn
 
 from lib import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import (
     best_scaling,
     check_vectors,
@@ -205,6 +205,7 @@ class Hybrid(TrackSpace):
                 "scaling": (*scalings.SCALINGS, "auto"),
             },
             {"width": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "weight_decay": 0},
+            above_0=("lr",),
         )
         if item_vectors == "none" and targets == "all":
             raise ValueError("With item_vectors 'none' only train tracks have a vector: set targets to 'train'.")
@@ -353,20 +354,6 @@ def with_rows(scaled, rows: np.ndarray, table: torch.Tensor) -> np.ndarray:
         scaled = scaled.copy()
         scaled[rows] = trained
     return scaled
-
-
-def check_options(options: dict, choices: dict, least: dict) -> None:
-    """Refuse what an option cannot be; `choices` and `least` by name of option."""
-    for name, known in choices.items():
-        if options[name] not in known:
-            raise ValueError(
-                f"Expected {name} among {', '.join(map(str, known))}, found {options[name]!r}; check params."
-            )
-    for name, bound in least.items():
-        if options[name] < bound:
-            raise ValueError(f"Expected {name} of at least {bound}, found {options[name]}; check params.")
-    if options["lr"] <= 0:
-        raise ValueError(f"Expected lr above 0, found {options['lr']}; check params.")
 
 
 def reconstruction(a: torch.Tensor, heard) -> torch.Tensor:

@@ -16,7 +16,7 @@ from torch import nn
 
 from lib import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import (
     WEIGHTINGS,
     best_scaling,
@@ -37,6 +37,7 @@ CHOICES = {
     "weighting": WEIGHTINGS,
     "scaling": (*scalings.SCALINGS, "auto"),
 }
+AT_LEAST = {"n_negatives": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "l2": 0}
 TRIAL_EPOCHS = 5  # epochs after which the scalings of 'auto' are compared
 DENSE_BELOW = 16  # a product of all pairs costs less a pair than gathering one: worth it up to so many times the pairs
 SPARSE_DEVICES = ("cpu", "cuda")  # where torch multiplies sparse matrices
@@ -118,7 +119,11 @@ class ShallowNet(Recommender):
         device: str = "cpu",
     ):
         self.options = {name: value for name, value in locals().items() if name != "self"}
-        _check_options(self.options)
+        check_options(self.options, CHOICES, AT_LEAST, above_0=("lr",))
+        if not (width == "native" and item_vectors != "none") and not (isinstance(width, int) and width >= 1):
+            raise ValueError(
+                f"Expected a width of at least 1, or 'native' where there are vectors, found {width!r}; check params."
+            )
         self.needs_vectors = item_vectors != "none"
         self.scaling_: str | None = None
         self.validation_: dict[str, float] = {}
@@ -228,23 +233,6 @@ class ShallowNet(Recommender):
         """List the nearest candidates that have a vector; see `Recommender.recommend`."""
         users, where = known_users(users, self._users)
         return rank_products(self._profiles[where], self._unit, self._tracks, users, k, candidates, exclude)
-
-
-def _check_options(options: dict) -> None:
-    """Refuse what an option cannot be."""
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            raise ValueError(f"Expected {name} among {', '.join(known)}, found {options[name]!r}; check params.")
-    width = options["width"]
-    if not (width == "native" and options["item_vectors"] != "none") and not (isinstance(width, int) and width >= 1):
-        raise ValueError(
-            f"Expected a width of at least 1, or 'native' where there are vectors, found {width!r}; check params."
-        )
-    for name, least in (("n_negatives", 1), ("batch_size", 1), ("max_epochs", 1), ("patience", 1), ("l2", 0)):
-        if options[name] < least:
-            raise ValueError(f"Expected {name} of at least {least}, found {options[name]}; check params.")
-    if options["lr"] <= 0:
-        raise ValueError(f"Expected lr above 0, found {options['lr']}; check params.")
 
 
 def _indexed(train: pd.DataFrame, users: pd.Index, tracks: pd.Index, options: dict) -> tuple[np.ndarray, Pairs]:
