@@ -101,14 +101,22 @@ def job_name(notebook, backend=None):
 
 
 def digest(notebook, parameters):
-    """What a job's result depends on besides its inputs: notebook, imported library, parameters."""
+    """What a job's result depends on besides its inputs: notebook, imported library, parameters, tuned options."""
     cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
     names = [node.target.id for node in ast.parse(named).body]
     uses_table = any("study.named" in source or "recommender_table" in source for source in code)
     names = [name for name in names if name != "backend"] + (["recommender_table"] if uses_table else [])
-    return f"{code_digest(code)}-{parameters_digest(parameters, names)}"
+    return f"{code_digest(code)}-{parameters_digest(parameters, names)}{_tuned_digest(code, parameters)}"
+
+
+def _tuned_digest(code, parameters):
+    """What a search chose, where a notebook's named recommenders are made of it; empty where there is no such file."""
+    tuned = Study(parameters).tuned
+    if not tuned.is_file() or not any("study.named" in source for source in code):
+        return ""
+    return "-" + hashlib.sha256(tuned.read_bytes()).hexdigest()[:8]
 
 
 def sources_digest(parameters):

@@ -272,3 +272,20 @@ def test_a_search_is_kept_by_a_step_of_its_own(tmp_path, monkeypatch):
     assert study.named("itemknn") == {"itemknn": {}}  # not before
     assert keep(study) == tmp_path / "params" / "tuned" / "toy.json"
     assert study.named("itemknn") == {"itemknn": {"neighbours": 7}}
+
+
+def test_a_notebook_of_named_recommenders_depends_on_what_was_tuned(tmp_path, monkeypatch):
+    """Canary: baselines of demo would not be made again after another search."""
+    from workflow import stages
+
+    file = tmp_path / "tuned.json"
+    monkeypatch.setattr(Study, "tuned", file)
+    parameters = load_parameters("toy")
+    names = ("60_baselines", "21_inspect_embeddings")
+    before = [stages.digest(name, parameters) for name in names]
+    file.write_text("{}")
+    first = [stages.digest(name, parameters) for name in names]
+    file.write_text("[]")
+    second = [stages.digest(name, parameters) for name in names]
+    assert len({before[0], first[0], second[0]}) == 3
+    assert before[1] == first[1] == second[1]
