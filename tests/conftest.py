@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from worlds import planted_world
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WORKBOOK_LOG", os.devnull)
@@ -24,6 +25,12 @@ def shared_data():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """Train pairs, vectors and tasks of `worlds.planted_world`."""
+    return planted_world()
 
 
 @pytest.fixture

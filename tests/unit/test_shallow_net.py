@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from worlds import ndcg, pairs, small
 
-from lib.evaluation import recommend_and_score, tasks, validator
+from lib.evaluation import validator
 from lib.recommenders import create, shallow_net, training
 from lib.recommenders import pairs as pairs_module
 from lib.recommenders.pairs import Batch, Pairs
@@ -15,37 +16,6 @@ from lib.vectors import Vectors
 RNG = np.random.default_rng
 QUICK = {"scaling": "none", "width": 8, "max_epochs": 2, "batch_size": 64}
 DRAWS = {"n_negatives": 4, "batch_size": 100, "exclude_positives": True}
-
-
-def pairs(*rows):
-    frame = pd.DataFrame([(*row, 1)[:3] for row in rows], columns=["user_id", "track_id", "count"])
-    return frame.assign(timestamp=pd.Timestamp("2020-01-01", tz="UTC"))
-
-
-@pytest.fixture(scope="module")
-def planted():
-    """Listeners love one of six groups of tracks, which the vectors show; a quarter of the tracks is cold."""
-    rng = RNG(7)
-    ids = np.array([f"{number:012x}" for number in rng.choice(2**40, 240, replace=False)])
-    group = rng.integers(6, size=240)
-    values = rng.standard_normal((6, 16))[group] + 0.5 * rng.standard_normal((240, 16)) + 4
-    cold = rng.random(240) < 0.25
-    parts = {name: [] for name in ("train", "val", "cold_val", "hot_test", "cold_test")}
-    for user in range(160):
-        weight = np.where(group == user % 6, 12.0, 1.0)
-        hot, new = (
-            rng.choice(240, size, replace=False, p=weight * pool / (weight * pool).sum())
-            for pool, size in ((~cold, 16), (cold, 3))
-        )
-        names = ("val", "cold_val") if user < 50 else ("hot_test", "cold_test")
-        for name, tracks in zip(("train", *names), (hot[:12], hot[12:], new), strict=True):
-            parts[name] += [(f"user{user:03d}", ids[track]) for track in tracks]
-    frames = [pairs(*rows) for rows in parts.values()]
-    return frames[0], Vectors.of(ids, values), tasks(*frames)
-
-
-def ndcg(model, task):
-    return recommend_and_score(model, task)[1][f"NDCG@{task.cutoffs[0]}"].mean()
 
 
 def network(users, items, **options):
@@ -60,16 +30,6 @@ def identity(users, items, **options):
         made.layer.weight.copy_(torch.eye(len(made.layer.bias)))
         made.layer.bias.zero_()
     return made
-
-
-def small(n_users=30, n_tracks=40, dim=6, seed=0):
-    """Random pairs and vectors; the latter as unchangeable as those read from a store may be."""
-    rng = RNG(seed)
-    ids = [f"track {number:02d}" for number in range(n_tracks)]
-    train = pairs(*((f"u{u:02d}", ids[t]) for u in range(n_users) for t in rng.choice(n_tracks - 5, 8, replace=False)))
-    vectors = Vectors.of(ids, rng.standard_normal((n_tracks, dim)))
-    vectors.values.flags.writeable = False
-    return train, vectors
 
 
 # --- the loss

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import numbered_vectors, write_parts
 
 from lib import evaluation, permutations, recommenders, results, trained
 from lib.results import NO_BACKEND, Run
 from lib.study import Study, load_parameters
-from lib.tables import write_parquet
 from lib.vectors import Vectors
 
 N_USERS, N_HOT, N_COLD, N_SEEDS = 20, 20, 8, 2
@@ -46,25 +46,14 @@ def files(study, folder):
 
 @pytest.fixture
 def vectors(rng):
-    ids = np.array([f"t{number:02d}" for number in range(N_HOT + N_COLD)], dtype=object)
-    return Vectors(ids, rng.standard_normal((len(ids), 6)).astype(np.float32))
+    return numbered_vectors(rng, N_HOT + N_COLD)
 
 
 @pytest.fixture
 def study(tmp_path, rng, vectors):
     """Listeners with six train tracks each, two of validation and of test, and cold ones."""
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path), "n_seeds": N_SEEDS, "n_bootstrap": 100}))
-    hot, cold = vectors.ids[:N_HOT], vectors.ids[N_HOT:]
-
-    def pairs(tracks, n):
-        drawn = [(f"u{user:02d}", track) for user in range(N_USERS) for track in rng.choice(tracks, n, replace=False)]
-        frame = pd.DataFrame(drawn, columns=["user_id", "track_id"])
-        when = pd.Timestamp("2020-01-01", tz="UTC") + pd.to_timedelta(np.arange(len(frame)), unit="h")
-        return frame.assign(timestamp=when.astype("datetime64[us, UTC]"), count=1)
-
-    tables = {"train": pairs(hot, 6), "val": pairs(hot, 2), "hot_test": pairs(hot, 2)}
-    for name, frame in (tables | {"cold_val": pairs(cold, 1), "cold_test": pairs(cold, 2)}).items():
-        write_parquet(frame, study.path("data", f"{name}.parquet"))
+    write_parts(study, vectors, rng, n_users=N_USERS, n_hot=N_HOT)
     return study
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from worlds import numbered_vectors, write_parts
 
 from lib import results, trained, variants
 from lib.results import Run
 from lib.study import Study, load_parameters
 from lib.tables import write_parquet
-from lib.vectors import Vectors
 
 N_USERS, N_HOT, N_COLD = 24, 20, 8
 NET = {"kind": "shallow_net", "scaling": "none", "width": 4, "max_epochs": 2}
@@ -23,26 +23,14 @@ def study_in(folder, **changes):
 
 @pytest.fixture
 def vectors(rng):
-    ids = np.array([f"t{number:02d}" for number in range(N_HOT + N_COLD)], dtype=object)
-    return Vectors(ids, rng.standard_normal((len(ids), 6)).astype(np.float32))
+    return numbered_vectors(rng, N_HOT + N_COLD)
 
 
 @pytest.fixture
 def study(tmp_path, rng, vectors):
     """Listeners with six train tracks each, two validation and two test tracks, and cold ones."""
     study = study_in(tmp_path)
-    hot, cold = vectors.ids[:N_HOT], vectors.ids[N_HOT:]
-
-    def pairs(tracks, n):
-        drawn = [(f"u{user:02d}", track) for user in range(N_USERS) for track in rng.choice(tracks, n, replace=False)]
-        frame = pd.DataFrame(drawn, columns=["user_id", "track_id"])
-        when = pd.Timestamp("2020-01-01", tz="UTC") + pd.to_timedelta(np.arange(len(frame)), unit="h")
-        return frame.assign(timestamp=when.astype("datetime64[us, UTC]"), count=1)
-
-    tables = {"train": pairs(hot, 6), "val": pairs(hot, 2), "hot_test": pairs(hot, 2)}
-    tables |= {"cold_val": pairs(cold, 1), "cold_test": pairs(cold, 2)}
-    for name, frame in tables.items():
-        write_parquet(frame, study.path("data", f"{name}.parquet"))
+    write_parts(study, vectors, rng, n_users=N_USERS, n_hot=N_HOT)
     return study
 
 
