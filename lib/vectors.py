@@ -126,10 +126,11 @@ class VectorStore:
         return FileLock(self.path / f".{name}.lock")
 
     def names(self):
-        """Names of the tables, ascending."""
+        """Names of the tables, ascending; one is there once its first version is, not while it is being made."""
         if not self.path.is_dir():
             return []
-        return sorted(self._database().list_tables(limit=10_000).tables)
+        listed = self._database().list_tables(limit=10_000).tables
+        return sorted(name for name in listed if any((self.path / f"{name}.lance" / "_versions").glob("*.manifest")))
 
     def metadata(self, name):
         """What made the vectors of a table: a dict of str."""

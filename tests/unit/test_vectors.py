@@ -77,3 +77,18 @@ def test_more_tables_than_a_page_are_all_listed(store):
 def test_the_table_of_tracks_and_backends_shows_what_is_missing(store):
     store.append("m", ["a"], np.eye(1), {})
     assert track_by_backend(store, ["a", "b"])["m"].to_dict() == {"a": True, "b": False}
+
+
+def test_a_table_that_another_process_is_making_or_was_killed_making_is_not_there_yet(store):
+    """Canary: its folder and data come first, its version last; until then it could be listed but not opened."""
+    store.append("mfcc", ["a"], np.ones((1, 2), np.float32), {"layer": "x"})
+    begun = store.path / "crepe.lance" / "data"
+    begun.mkdir(parents=True)
+    (begun / "part.lance").write_bytes(b"half")
+    assert store.names() == ["mfcc"]
+    assert store.ids("crepe").tolist() == []
+    with pytest.raises(FileNotFoundError, match="No vectors of backend 'crepe'"):
+        store.read("crepe")
+    store.append("crepe", ["b"], np.zeros((1, 3), np.float32), {"layer": "y"})
+    assert store.names() == ["crepe", "mfcc"]
+    assert store.read("crepe").dim == 3
