@@ -114,7 +114,7 @@ def tasks(
     train, val, cold_val, hot_test, cold_test : DataFrame
         Pairs, with at least ``user_id`` and ``track_id``.
     cutoffs_hot, cutoffs_cold : tuple of int
-        Cut-offs in place of the default one, the primary one first.
+        Cut-offs, the primary one first; 0 is the default one, as is an empty tuple.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def tasks(
     ):
         if not len(truth) or (candidates is cold and len(cold) < CANDIDATES_PER_PLACE):
             continue
-        cutoffs = tuple(cutoff(len(candidates), k) for k in asked) or (cutoff(len(candidates)),)
+        cutoffs = tuple(dict.fromkeys(cutoff(len(candidates), k or None) for k in asked or (0,)))
         truth = truth[["user_id", "track_id"]].drop_duplicates(ignore_index=True)
         history = train.loc[train["user_id"].isin(truth["user_id"].unique()), ["user_id", "track_id"]]
         made[name] = Task(name, truth, candidates, history.reset_index(drop=True), cutoffs)

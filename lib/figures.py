@@ -42,6 +42,7 @@ CONTROL_COLOURS = {
     "shuffled": "#9a9a9a",
     "random": "#c8c8c8",
     "profile_swap": "#cc79a7",
+    "id_only": "#009e73",
 }
 GREY = "#8a8a8a"
 _TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 
-from lib.recommenders.base import Recommender
+from lib.recommenders.base import Recommender, TooLargeError
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "Recommender", "create", "options", "top_k"]
+__all__ = ["KINDS", "Recommender", "TooLargeError", "create", "options", "top_k"]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {

@@ -10,6 +10,10 @@ import pandas as pd
 from lib.recommenders.ranking import id_array
 
 
+class TooLargeError(ValueError):
+    """A recommender needs more memory than there is; the sentence says how much, and what to do."""
+
+
 class Recommender(ABC):
     """Learns from train pairs (and vectors of tracks) and lists tracks for listeners.
 

@@ -191,6 +191,11 @@ class Bimodal(TrackSpace):
         longest = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1).max())
         return vectors / np.float32(longest or 1)
 
+    @property
+    def scores_cold(self) -> bool:
+        """Whether tracks outside train can be listed: not where they are known by their listeners alone."""
+        return self.options["reading"] != "collaborative"
+
     def _use(self, vectors: np.ndarray) -> None:
         super()._use(vectors)
         if self.options["norms"] == "unit":

@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 
 from lib.recommenders import atomic_files
-from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.base import Recommender, TooLargeError, check_train, known_users
 from lib.recommenders.ranking import block_size, check_k, rank_blocks, sorted_ids
 from lib.recommenders.recbole_shims import recbole_session, reseed, trainer
 
@@ -107,7 +107,7 @@ class RecBoleModel(Recommender):
         needed, what, remedy = self._memory(sizes)
         available = psutil.virtual_memory().available
         if needed > available:
-            raise RecBoleError(
+            raise TooLargeError(
                 f"Expected {needed / 1e9:,.1f} GB of memory for {what} of {self.kind} at {sizes.users:,} users, "
                 f"{sizes.tracks:,} tracks and {sizes.pairs:,} pairs, found {available / 1e9:,.1f} GB; {remedy}."
             )

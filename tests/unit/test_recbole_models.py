@@ -13,6 +13,7 @@ import yaml
 from scipy.sparse import dok_matrix
 
 from lib.recommenders import atomic_files, recbole_models
+from lib.recommenders.base import TooLargeError
 from lib.recommenders.itemknn import ItemKNN
 from lib.recommenders.mostpop import MostPop
 from lib.recommenders.recbole_models import BPR, EASE, LightGCN, Pop, RecBoleError, RecBoleItemKNN
@@ -328,14 +329,14 @@ def test_what_does_not_fit_says_so_before_it_starts(train, monkeypatch):
     assert EASE()._memory(sizes)[0] > 9 * 4 * 55262**2  # NumPy inverts float32 in double precision: nine copies
     wide = frame([(f"u{n % 50}", f"t{n}") for n in range(60_000)])
     with pytest.raises(
-        RecBoleError,
+        TooLargeError,
         match=r"^Expected 136\.\d GB of memory for the inverse of tracks x tracks of ease at 50 users, "
         r"60,000 tracks and 60,000 pairs, found 21\.0 GB; use fewer tracks, or kind itemknn\.$",
     ):
         EASE().fit(wide, None, RNG(0))
     monkeypatch.setattr(recbole_models.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
     for make in EVERY.values():
-        with pytest.raises(RecBoleError, match=r"^Expected .* GB of memory for .*, found 0\.0 GB; .*\.$"):
+        with pytest.raises(TooLargeError, match=r"^Expected .* GB of memory for .*, found 0\.0 GB; .*\.$"):
             make().fit(train, None, RNG(0))
 
 
