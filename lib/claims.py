@@ -5,18 +5,43 @@ The rules are those the notebook states before any figure: 'audio informs' means
 shuffled vectors, its twin and the artist's name, each by more than the smallest effect of interest.
 """
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
 from lib import backends, results, statistics
 from lib.results import Run
 
-AGAINST = ("shuffled", "untrained", "random", "profile_swap", "artist", "mostpop", "chance")
+AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "chance")
+COLLABORATIVE = ("itemknn", "ease", "bpr", "lightgcn", "sasrec")  # kinds that learn from listening alone
 PERMUTATION_TEST = "max-T permutation over tracks, one-sided"
 TRAINED_TEST = "t against runs under permutations of tracks, pooled over backends, one-sided, Holm"
 RANDOMISATION_TEST = "paired randomisation over users, two-sided, Holm"
 MANY_PERMUTATIONS = 99  # from so many on a trained model is judged by max-T, as KNN is at any number
 ROBUST_SHARE = 0.8  # of the backends must be found where taste follows sound, for the instrument to work
+
+
+def judged(study):
+    """Named recommenders that ran on real and on permuted vectors, each with the splits it was judged on.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    dict of {str: list of str}
+        In the order of the table of params.
+
+    Examples
+    --------
+    >>> judged(study)["bimodal_collaborative"]  # doctest: +SKIP
+    ['hot_test']
+    """
+    permuted = results.read_permutations(study).groupby("recommender")["split"].unique()
+    named = [name for name in study.parameters.recommender_table if name in permuted]
+    return {name: [split for split in results.TEST_SPLITS if split in permuted[name]] for name in named}
 
 
 def comparisons(study, recommender, split):
@@ -45,10 +70,11 @@ def comparisons(study, recommender, split):
     ValueError
         Where a trained model has fewer than 5 permuted runs, or a backend lacks a run that another has.
     """
-    ids = study.parameters.backend_ids
+    learned = recommender not in study.named("knn")
+    ids = [name for name in study.parameters.backend_ids if name in study.trained_on or not learned]
     rows = []
     for against in AGAINST:
-        pairs = [(backend, _other(recommender, backend, against)) for backend in ids]
+        pairs = [(backend, _other(study, recommender, backend, against)) for backend in ids]
         found = [_compare(study, recommender, split, backend, other) for backend, other in pairs if other]
         found = pd.concat([frame for frame in found if frame is not None] or [pd.DataFrame()], ignore_index=True)
         if found.empty:
@@ -60,7 +86,7 @@ def comparisons(study, recommender, split):
         rows.append(found)
     if not rows:
         raise FileNotFoundError(
-            f"Expected scores of {recommender} on {split}, found none: run 30_knn for a backend first."
+            f"Expected scores of {recommender} on {split}, found none: run its notebook for a backend first."
         )
     order = [
         "split",
@@ -79,10 +105,34 @@ def comparisons(study, recommender, split):
     return rows[[*order, "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations", "against"]]
 
 
+def overview(frame, against):
+    """Differences to one control or reference with their p, one line a recommender, one column a backend.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From `comparisons`, of one metric.
+    against : str
+        One of `AGAINST`.
+
+    Returns
+    -------
+    DataFrame of str
+        Like ``+0.051 (0.004)``, p adjusted over backends; indexed by tracks, k and recommender.
+    """
+    rows = frame[frame["against"] == against]
+    cells = [f"{row.diff:+.3f} ({row.p_adjusted:.3f})" for row in rows.itertuples()]
+    rows = rows.assign(cell=cells, tracks=rows["split"].str.removesuffix("_test"))
+    order = {name: list(dict.fromkeys(rows[name])) for name in ("tracks", "k", "recommender", "backend_a")}
+    wide = rows.pivot(index=["tracks", "k", "recommender"], columns="backend_a", values="cell")
+    lines = [key for key in itertools.product(*list(order.values())[:3]) if key in wide.index]
+    return wide.loc[lines, order["backend_a"]].fillna("–").rename_axis(columns=None)
+
+
 def smallest_effect(study, recommender, split, metric):
     """δ: the share `delta_fraction` of what there is to gain on a split.
 
-    Hot: best collaborative baseline − shuffled. Cold: the artist's name − chance.
+    Hot: best collaborative baseline − shuffled, over the backends that ran. Cold: the artist's name − chance.
 
     Parameters
     ----------
@@ -104,8 +154,8 @@ def smallest_effect(study, recommender, split, metric):
         return np.nan if scores is None else scores[metric].mean()
 
     if split == "hot_test":
-        best = max(mean(Run(name)) for name in study.named("itemknn"))
-        low = np.mean([mean(Run(recommender, backend, "shuffled")) for backend in study.parameters.backend_ids])
+        best = np.nanmax([mean(Run(name)) for kind in COLLABORATIVE for name in study.named(kind)])
+        low = np.nanmean([mean(Run(recommender, backend, "shuffled")) for backend in study.parameters.backend_ids])
     else:
         best, low = mean(Run(recommender, "artist")), mean(Run("chance"))
     return study.parameters.delta_fraction * (best - low)
@@ -217,13 +267,22 @@ def _of_the_instrument(study, sentence, informs, n, undecidable):
     return "decided", "instrument_works" if works else "instrument_fails", sentence
 
 
-def _other(recommender, backend, against):
+def _other(study, recommender, backend, against):
     """The run that a backend's real one is held against; None where there is none."""
     if against == "untrained" and backend not in backends.UNTRAINED:
         return None
+    if against == "id_only":
+        return Run(_without_audio(study, recommender), control="id_only")
     return {"artist": Run(recommender, "artist"), "mostpop": Run("mostpop"), "chance": Run("chance")}.get(
         against, Run(recommender, backend, against)
     )
+
+
+def _without_audio(study, recommender):
+    """Whose ids alone a recommender is held against: its own, or of audio beside ids those of its like without."""
+    table = study.parameters.recommender_table
+    alone = {option: value for option, value in table[recommender].items() if option != "ids"}
+    return next((name for name, options in table.items() if options == alone), recommender)
 
 
 def _compare(study, recommender, split, backend, other):

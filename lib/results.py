@@ -87,11 +87,12 @@ def save_data(study, tables):
             write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
-        for folder in ("recommendations", "per_user", "done", "failed", "layers.lance"):
+        for folder in ("recommendations", "per_user", "checkpoints", "done", "failed", "layers.lance"):
             shutil.rmtree(study.path(folder), ignore_errors=True)
-        for name in ("metrics", "permutations", "comparisons", "layers"):
+        for name in ("metrics", "permutations", "training", "comparisons", "layers"):
             study.path(f"{name}.parquet").unlink(missing_ok=True)
-        study.path("answers.json").unlink(missing_ok=True)
+        for name in ("answers.json", "tuned.json"):
+            study.path(name).unlink(missing_ok=True)
     write_json(study.path("answers.json"), answers(study) | _world(study))
     return changed
 
@@ -181,7 +182,7 @@ def save_permutations(study, run, frame):
 
 def read_permutations(study):
     """Metrics under every permutation, as in ``permutations.parquet``."""
-    return read_parquet(study.path("permutations.parquet"), made_by="30_knn")
+    return read_parquet(study.path("permutations.parquet"), made_by="30_knn, 40_shallow_net or 50_bert4rec")
 
 
 def table(rows, index):

@@ -244,6 +244,12 @@ class Study:
         return "mock" if self.parameters.listening_source == MOCK else "real"
 
     @property
+    def trained_on(self):
+        """Backends and labels whose vectors recommenders are trained on."""
+        everything = [*self.parameters.backend_ids, *self.parameters.label_columns]
+        return [name for name in everything if name in (self.parameters.trained_backends or everything)]
+
+    @property
     def has_listeners(self):
         """Whether there is any listening, simulated or real."""
         return self.parameters.listening_source != NO_LISTENERS

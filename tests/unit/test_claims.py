@@ -173,8 +173,53 @@ def test_a_run_saved_anew_leaves_nothing_of_the_old_one(study, rng):
     assert results.metrics(study)["k"].unique().tolist() == [6]
 
 
+def test_what_ran_on_permuted_vectors_is_judged_where_it_ran(finished):
+    results.save_permutations(
+        finished,
+        Run("bimodal_collaborative", "mfcc", "shuffled"),
+        pd.DataFrame([{"split": "hot_test", "permutation": 0, "metric": "NDCG", "k": 22, "value": 0.1}]),
+    )
+    results.save_permutations(
+        finished,
+        Run("of_another_table", "mfcc", "shuffled"),
+        pd.DataFrame([{"split": "hot_test", "permutation": 0, "metric": "NDCG", "k": 22, "value": 0.1}]),
+    )
+    assert claims.judged(finished) == {"knn": ["hot_test", "cold_test"], "bimodal_collaborative": ["hot_test"]}
+
+
+def test_the_overview_has_a_line_a_recommender_and_a_column_a_backend(finished):
+    frame = pd.concat([claims.comparisons(finished, "knn", split) for split in results.TEST_SPLITS])
+    found = claims.overview(frame[frame["metric"] == "NDCG"], "shuffled")
+    assert found.index.tolist() == [("hot", 22, "knn"), ("cold", 22, "knn")]
+    assert found.columns.tolist() == ["mfcc", "musicnn_msd"]
+    diff, p = found.loc[("hot", 22, "knn"), "mfcc"].split()
+    assert float(diff) == pytest.approx(0.4, abs=0.02)
+    assert p == "(0.010)"
+
+
+def test_audio_beside_ids_is_held_against_the_ids_of_the_same_recommender(trained):
+    study = trained
+    for backend in ("mfcc", "musicnn_msd"):
+        save(study, Run("bert4rec_ids", backend), "hot_test", 0.5)
+        save(study, Run("bert4rec", backend), "hot_test", 0.2)
+    save(study, Run("bert4rec", control="id_only"), "hot_test", 0.3)
+    for recommender, diff in (("bert4rec_ids", 0.2), ("bert4rec", -0.1)):
+        frame = claims.comparisons(study, recommender, "hot_test").query("metric == 'NDCG' and against == 'id_only'")
+        assert frame["diff"].tolist() == pytest.approx([diff, diff], abs=0.02)
+        assert set(frame["control_b"]) == {"id_only"}
+
+
+def test_trained_recommenders_are_judged_on_the_backends_they_are_trained_on(trained):
+    for name in ("mfcc", "musicnn_msd"):
+        permuted(trained, Run("shallow_net", name), "hot_test", 5)
+    both = Study(trained.parameters.model_copy(update={"trained_backends": []}))
+    assert set(claims.comparisons(both, "shallow_net", "hot_test")["backend_a"]) == {"mfcc", "musicnn_msd"}
+    alone = Study(trained.parameters.model_copy(update={"trained_backends": ["mfcc", "artist"]}))
+    assert set(claims.comparisons(alone, "shallow_net", "hot_test")["backend_a"]) == {"mfcc"}
+
+
 def test_without_any_run_the_notebook_to_run_is_named(study):
-    with pytest.raises(FileNotFoundError, match="run 30_knn for a backend first"):
+    with pytest.raises(FileNotFoundError, match="run its notebook for a backend first"):
         claims.comparisons(study, "knn", "hot_test")
 
 
