@@ -10,7 +10,7 @@ RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook plan test test-all lab notebooks extras weights backends thesis lint clean
+.PHONY: help workbook extended plan test test-all lab notebooks extras weights backends thesis lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -19,6 +19,12 @@ help: ## this list
 workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in parallel, resuming where it stopped
 	@echo "workbook: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
 	@$(RUN)
+	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
+
+extended: .venv/.ready ## make workbook, and hybrids on all backends, layers, published variants, tuning
+	@echo "extended: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
+	@$(RUN) --extended
+	@.venv/bin/python workflow/finish.py tuned $(STUDY) $(if $(SET),--set $(SET))
 	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
 
 plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing

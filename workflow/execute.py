@@ -108,13 +108,21 @@ def echoed(log, job):
 
 def fingerprints(study, notebook, backend):
     """Content of what a job made: equal files mean that nothing downstream has to run again."""
+
+    def scores_of(*kinds):
+        return [f"per_user/{name}.{backend}.*.parquet" for kind in kinds for name in study.named(kind)]
+
     patterns = {
         "10_prepare_data": ["data/*.parquet"],
         "20_extract_embeddings": [],
-        "30_knn": [f"per_user/*.{backend}.*.parquet"],
+        "30_knn": scores_of("knn"),
+        "40_shallow_net": scores_of("shallow_net"),
+        "50_bert4rec": scores_of("bert4rec"),
+        "61_hybrids": scores_of("hybrid", "bimodal", "bert4rec"),
+        "63_tuning": ["tuned.json"],
         "22_layers_and_pooling": ["layers.parquet"],
         "31_item_retrieval": ["item_retrieval.parquet"],
-        "60_baselines": ["per_user/*.none.*.parquet"],
+        "60_baselines": [f"per_user/{name}.none.*.parquet" for name in ("chance", *unheard(study))],
         "70_rq1_viability": ["comparisons.parquet", "answers.json"],
     }.get(notebook, [])
     files = sorted(file for pattern in patterns for file in study.path().glob(pattern))
@@ -126,6 +134,12 @@ def fingerprints(study, notebook, backend):
         content = hashlib.sha256("".join(vectors.ids).encode() + vectors.values.tobytes()).hexdigest()[:16]
         found[f"vectors.lance/{backend}"] = content
     return {"notebook": notebook, "backend": backend, "made": found}
+
+
+def unheard(study):
+    """Named recommenders that 60_baselines runs; the hybrids' ids alone are 61's."""
+    table = study.parameters.recommender_table
+    return [name for name, options in table.items() if options.get("kind", name) not in ("knn", "hybrid", "bimodal")]
 
 
 def manifest(study, job, seconds, megabytes):

@@ -1,4 +1,4 @@
-"""After a run: ``finish.py answers STUDY`` prints the three answers, ``finish.py thesis STUDY`` copies."""
+"""After a run: ``finish.py answers STUDY`` prints the three answers, ``thesis`` and ``tuned`` copy what it made."""
 
 import argparse
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import results
+from lib import results, tuning
 from lib.study import ROOT, Study
 from workflow import stages
 
@@ -15,13 +15,13 @@ from workflow import stages
 def main():
     """Run the step that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["answers", "thesis"])
+    parser.add_argument("step", choices=["answers", "thesis", "tuned"])
     parser.add_argument("study", help="name of a file in params/")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
     try:
         study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
-        print({"answers": answers, "thesis": thesis}[options.step](study))
+        print({"answers": answers, "thesis": thesis, "tuned": tuned}[options.step](study))
     except (ValueError, FileNotFoundError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
@@ -33,6 +33,12 @@ def answers(study):
     found = results.answers(study)
     lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in ("rq1", "rq2", "rq3")]
     return "\n".join([*lines, f"Read on in {study.relative(study.path('executed', '00_index.ipynb'))}"])
+
+
+def tuned(study):
+    """Keep what 63_tuning chose, so that every later run of the study uses it."""
+    kept = tuning.keep(study)
+    return f"options chosen on validation -> {study.relative(kept)}"
 
 
 def thesis(study):

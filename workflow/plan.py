@@ -20,6 +20,15 @@ SECONDS_AN_IMPORTED_VECTOR = 0.001
 SECONDS_A_PROBED_CLIP = 0.3
 SECONDS_A_NOTEBOOK = 10.0
 SECONDS_A_RENDERED_CLIP = 0.4
+# a pair of listener and track: of one training, and of all those of the baselines and of the variants for one seed
+SECONDS_A_PAIR = {
+    "shallow_net": 0.8e-4,
+    "bert4rec": 1.5e-4,
+    "hybrids": 4e-4,
+    "baselines": 6e-4,
+    "published_vs_corrected": 3e-3,
+    "tuning": 6e-3,
+}
 MEGABYTES_A_SECOND = {"audio": 0.05, "features": 0.024}
 
 
@@ -126,7 +135,20 @@ def _seconds(rule, count, study):
         return fixed + _clips(study) * (passing + SECONDS_A_PROBED_CLIP)
     if rule == "knn":
         return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 3e-7
+    if rule in SECONDS_A_PAIR:
+        return fixed + count * _trainings(rule, study) * p.n_users * p.tracks_per_user * SECONDS_A_PAIR[rule]
     return fixed
+
+
+def _trainings(rule, study):
+    """Of each recommender in a job: seeds, as many with twin and permutations, random vectors; with labels seeds."""
+    p = study.parameters
+    if rule == "tuning":
+        return 1
+    if rule in ("baselines", "published_vs_corrected"):
+        return p.n_seeds
+    heard = p.n_seeds * (2 + p.n_trained_permutations) + 1
+    return np.mean([p.n_seeds if name in p.label_columns else heard for name in study.trained_on])
 
 
 def _seconds_a_clip(name):

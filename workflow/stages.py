@@ -16,7 +16,8 @@ from lib.study import MOCK, NO_LISTENERS, ROOT, Study, load_parameters, paramete
 from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
-PER_BACKEND = ("20_extract_embeddings", "30_knn")
+TRAINING = ("40_shallow_net", "50_bert4rec", "61_hybrids")  # on the vectors of one backend
+PER_BACKEND = ("20_extract_embeddings", "30_knn", *TRAINING)
 
 
 def parameters_of(study, overrides):
@@ -46,17 +47,20 @@ def extracted(parameters):
     return [name for name in parameters.backend_ids if name != controls.FACTORS]
 
 
-def last_notebooks(parameters):
+def last_notebooks(parameters, extended):
     """The notebooks that a study ends in, before the index: what its audio and its listeners allow."""
     listeners = Study(parameters).has_listeners
+    compared = listeners and bool(parameters.backend_ids)
     wanted = {
         "11_listening_realism": listeners,
         "12_fit_to_public": parameters.dataset == "recordings",
         "21_inspect_embeddings": bool(extracted(parameters)),
-        "22_layers_and_pooling": bool(parameters.layers_backend),
+        "22_layers_and_pooling": extended and bool(parameters.layers_backend),
         "31_item_retrieval": bool(extracted(parameters)),
         "60_baselines": listeners,
-        "70_rq1_viability": listeners and bool(parameters.backend_ids),
+        "62_published_vs_corrected": extended and compared,
+        "63_tuning": extended and listeners,
+        "70_rq1_viability": compared,
     }
     return [name for name, holds in wanted.items() if holds]
 
@@ -106,17 +110,23 @@ def digest(notebook, parameters):
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
     names = [node.target.id for node in ast.parse(named).body]
-    uses_table = any("study.named" in source or "recommender_table" in source for source in code)
-    names = [name for name in names if name != "backend"] + (["recommender_table"] if uses_table else [])
+    of_backend = notebook in PER_BACKEND
+    names = [name for name in names if not (name == "backend" and of_backend)]
+    names += ["recommender_table"] if _uses_table(code) else []
+    names += ["variant_table"] if any("variants.table" in source for source in code) else []
     return f"{code_digest(code)}-{parameters_digest(parameters, names)}{_tuned_digest(code, parameters)}"
 
 
 def _tuned_digest(code, parameters):
     """What a search chose, where a notebook's named recommenders are made of it; empty where there is no such file."""
     tuned = Study(parameters).tuned
-    if not tuned.is_file() or not any("study.named" in source for source in code):
+    if not tuned.is_file() or not any(word in source for source in code for word in ("study.named", "variants.table")):
         return ""
     return "-" + hashlib.sha256(tuned.read_bytes()).hexdigest()[:8]
+
+
+def _uses_table(code):
+    return any(word in source for source in code for word in ("study.named", "recommender_table", "variants.table"))
 
 
 def sources_digest(parameters):

@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters over those of the study")
     parser.add_argument("--plan", action="store_true", help="print jobs, time, disk and what is missing; run nothing")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--extended", action="store_true", help="add hybrids on all backends, layers, variants, tuning")
     parser.add_argument("--profile", help="a folder in workflow/profiles, for a cluster")
     options = parser.parse_args()
     try:
@@ -51,7 +52,7 @@ def main():
 def snakemake(study, options, overrides):
     """The Snakemake command line of a study; results and Snakemake's own records lie in the study's folder."""
     config = study.path(".workflow.json")  # not --config: that reads the numbers inside a JSON value as words
-    write_json(config, {"study": options.study, "overrides": overrides})
+    write_json(config, {"study": options.study, "overrides": overrides, "extended": options.extended})
     where = (
         ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)]
         if options.profile

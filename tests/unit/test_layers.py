@@ -164,8 +164,9 @@ def test_a_backend_without_layers_is_a_sentence(tmp_path, changes, words):
 
 
 def test_the_stage_runs_where_a_transformer_is_named():
-    assert "22_layers_and_pooling" in stages.last_notebooks(parameters())
-    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(layers_backend=""))
+    assert "22_layers_and_pooling" in stages.last_notebooks(parameters(), extended=True)
+    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(), extended=False)
+    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(layers_backend=""), extended=True)
     with pytest.raises(ValueError, match="layers in layers_backend, found 'mfcc'"):
         stages.check_backends(parameters(layers_backend="mfcc"))
 

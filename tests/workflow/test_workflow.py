@@ -25,6 +25,15 @@ TINY = {
     "batch_size": 4,
     "backend_ids": ["mfcc", "musicnn_mtt"],
     "layers_backend": "",
+    "trained_backends": ["mfcc"],
+    "hybrid_backends": [],
+    "recommender_table": {
+        "knn": {"kind": "knn", "scaling": "auto"},
+        "mostpop": {"kind": "mostpop"},
+        "itemknn": {"kind": "itemknn"},
+        "shallow_net": {"kind": "shallow_net", "max_epochs": 1},
+        "bert4rec": {"kind": "bert4rec", "width": 8, "layers": 1, "max_epochs": 1},
+    },
 }
 
 
