@@ -201,6 +201,37 @@ def verdicts(frame, delta, alpha, split):
     return pd.DataFrame(rows, columns=["backend", "audio_informs", "pretraining_helps", "verdict"])
 
 
+def side_information(study, frame, delta):
+    """Whether audio is worth having beside ids, for recommenders that have both.
+
+    Parameters
+    ----------
+    study : Study
+    frame : DataFrame
+        Comparisons on hot tracks, of one metric and k.
+    delta : dict of {str: float}
+        Smallest effect of interest of each recommender.
+
+    Returns
+    -------
+    DataFrame
+        ``recommender, backend, diff, ci_low, ci_high, delta, verdict``: useful as side information where the lower
+        limit of the difference to ids alone exceeds delta, not useful where the upper limit lies below it, else
+        undecided.
+    """
+    table = study.parameters.recommender_table
+    both = [name for name, options in table.items() if options.get("ids")]
+    rows = frame[(frame["against"] == "id_only") & frame["recommender"].isin(both)]
+    rows = rows.rename(columns={"backend_a": "backend"}).assign(delta=rows["recommender"].map(delta))
+    verdict = np.select(
+        [rows["ci_low"] > rows["delta"], rows["ci_high"] < rows["delta"]],
+        ["useful as side information", "not useful as side information"],
+        "undecided",
+    )
+    shown = ["recommender", "backend", "diff", "ci_low", "ci_high", "delta", "verdict"]
+    return rows.assign(verdict=verdict)[shown].reset_index(drop=True)
+
+
 def answer_rq1(study, recommender, frame, decided, delta):
     """The answer to RQ1 as far as one recommender on hot tracks gives it, for ``answers.json``.
 

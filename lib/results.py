@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib import evaluation, figures, provenance
 from lib.provenance import write_json
-from lib.tables import read_parquet, upsert, write_parquet
+from lib.tables import read_parquet, remove, upsert, write_parquet
 
 RUN_KEYS = ["split", "recommender", "backend", "control"]  # what is saved anew replaces all there was of it
 METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
@@ -97,7 +97,7 @@ def save_data(study, tables):
     return changed
 
 
-def run(study, name, model, todo, rng):
+def run(study, name, model, todo):
     """Score a fitted, deterministic model on every task and save all of it.
 
     Parameters
@@ -107,8 +107,6 @@ def run(study, name, model, todo, rng):
     model : Recommender
         Fitted.
     todo : dict of {str: Task}
-    rng : numpy Generator
-        For the intervals.
 
     Returns
     -------
@@ -116,13 +114,11 @@ def run(study, name, model, todo, rng):
         Rows of ``metrics.parquet``.
     """
     scored = {split: {0: evaluation.recommend_and_score(model, task)} for split, task in todo.items()}
-    return pd.concat(
-        [save_run(study, name, split, by_seed, rng) for split, by_seed in scored.items()], ignore_index=True
-    )
+    return pd.concat([save_run(study, name, split, by_seed) for split, by_seed in scored.items()], ignore_index=True)
 
 
-def save_run(study, run, split, by_seed, rng):
-    """Save lists, scores a user and metrics of a run on one split.
+def save_run(study, run, split, by_seed):
+    """Save lists, scores a user and metrics of a run on one split, in place of all that was there of it.
 
     Parameters
     ----------
@@ -131,14 +127,15 @@ def save_run(study, run, split, by_seed, rng):
     split : str
     by_seed : dict of {int: (DataFrame or None, DataFrame)}
         Seed to (lists, scores a user). Lists are None for what has none: permutations, and exact chance.
-    rng : numpy Generator
-        For the intervals.
 
     Returns
     -------
     DataFrame
-        The rows of ``metrics.parquet`` of this run, the mean over seeds (averaged per user) as seed -1.
+        The rows of ``metrics.parquet`` of this run, the mean over seeds (averaged per user) as seed -1. Intervals are
+        of the same resamples of users in all runs on a split.
     """
+    _forget_files(study, run, split, keep=by_seed)
+    rng = study.rng("bootstrap", split)
     rows = []
     for seed, (lists, per_user) in by_seed.items():
         if lists is not None:
@@ -149,6 +146,20 @@ def save_run(study, run, split, by_seed, rng):
     rows = pd.concat(rows, ignore_index=True)
     upsert(study.path("metrics.parquet"), rows, RUN_KEYS, ["seed", "metric", "k"])
     return rows
+
+
+def forget(study, run):
+    """Remove all that there is of a run which can no longer be made, so that nothing is compared with it."""
+    _forget_files(study, run, "*")
+    remove(study.path("metrics.parquet"), recommender=run.recommender, backend=run.backend, control=run.control)
+
+
+def _forget_files(study, run, split, keep=()):
+    for folder in ("recommendations", "per_user"):
+        kept = {run.file(seed, split) for seed in keep}
+        for path in study.path(folder).glob(run.file("*", split)):
+            if path.name not in kept:
+                path.unlink()
 
 
 def mean_of_seeds(frames):
@@ -171,6 +182,26 @@ def per_user(study, run, split):
 def metrics(study):
     """All metrics of a study so far, as in ``metrics.parquet``."""
     return read_parquet(study.path("metrics.parquet"), made_by="30_knn or 60_baselines")
+
+
+def current(study):
+    """Metrics of what a study's parameters name now: what an earlier table or list of backends left is passed over.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    DataFrame
+        Rows of ``metrics.parquet`` of recommenders of the table and of chance, on backends and labels of the study, of
+        trained ones on those they are trained on.
+    """
+    p, frame = study.parameters, metrics(study)
+    heard = [*p.backend_ids, *p.label_columns, NO_BACKEND]
+    on = [NO_BACKEND, *study.trained_on]
+    named = frame["recommender"].isin([*p.recommender_table, "chance"]) & frame["backend"].isin(heard)
+    return frame[named & (frame["recommender"].isin(study.named("knn")) | frame["backend"].isin(on))]
 
 
 def save_permutations(study, run, frame):

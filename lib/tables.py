@@ -122,6 +122,24 @@ def upsert(path, frame, keys, order=()):
     return frame
 
 
+def remove(path, **values):
+    """Take rows out of a Parquet table, where there is one; other writers wait.
+
+    Parameters
+    ----------
+    path : Path
+    **values
+        Columns and the values by which rows go.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if path.is_file():
+            frame = pd.read_parquet(path)
+            gone = (frame[list(values)] == pd.Series(values)).all(axis=1)
+            write_parquet(frame[~gone], path)
+
+
 def check(frame, schema):
     """Check a frame against the schema of its name and give it back.
 

@@ -11,13 +11,20 @@ from lib.progress import progress as show
 from lib.results import Run
 from lib.statistics import labelled
 from lib.tables import read_parquet, upsert
-from lib.vectors import Vectors
+from lib.vectors import Vectors, VectorStore
 
 HISTORY_KEYS = ["recommender", "backend", "control"]
 HISTORY_COLUMNS = [*HISTORY_KEYS, "seed", "epoch", "loss", "validation", "seconds", "stopped", "best_epoch", "scaling"]
 ID_ONLY = "id_only"
 PUBLISHED_LOSSES = {"bert4rec": "sequence_loss", "hybrid": "reconstruction_loss"}  # methods, of the validation pairs
 STOPPED = {"early": "validation ceased to improve", "max_epochs": "for want of epochs"}
+
+
+def listen(study, backend):
+    """Vectors that a recommender learns from, under each control, from what a study has stored; see `spaces`."""
+    store = VectorStore(study.path("vectors.lance"))
+    tracks = read_parquet(study.path("data", "tracks.parquet"))
+    return spaces(study, backend, controls.vectors(study, tracks, store, backend), store)
 
 
 def spaces(study, backend, vectors, store):
@@ -58,6 +65,15 @@ def spaces(study, backend, vectors, store):
     return found
 
 
+def describe(backend, by_control, named):
+    """Say what will be trained on, and how often; gives the table of options, one line a recommender."""
+    vectors = by_control["real"][0]
+    often = ", ".join(f"{control} {len(runs)}" for control, runs in by_control.items())
+    print(f"{backend}: {len(vectors)} tracks x {vectors.dim}; trainings of each: {often}")
+    options = pd.DataFrame.from_dict(named, orient="index").astype(object)
+    return options.where(options.notna(), "–")
+
+
 def run(study, name, options, backend, by_control, todo, *, progress=show):
     """Train, score and save a named recommender under every control.
 
@@ -83,7 +99,7 @@ def run(study, name, options, backend, by_control, todo, *, progress=show):
 
     Examples
     --------
-    >>> rows, history = run(study, "shallow_net", options, "mfcc", {"real": [vectors] * 3}, todo)  # doctest: +SKIP
+    >>> rows, history = run(study, "shallow_net", options, "mfcc", listen(study, "mfcc"), todo)  # doctest: +SKIP
     """
     jobs = [(control, number) for control, runs in by_control.items() for number in range(len(runs))]
     train = results.parts(study)["train"]
@@ -98,6 +114,25 @@ def run(study, name, options, backend, by_control, todo, *, progress=show):
     if len(history):
         upsert(study.path("training.parquet"), history, HISTORY_KEYS, ["seed", "epoch"])
     return pd.concat(rows, ignore_index=True), history
+
+
+def run_all(study, named, backend, by_control, todo, *, progress=show):
+    """Train, score and save several named recommenders.
+
+    Parameters
+    ----------
+    named : dict of {str: dict}
+        Name to options, as `Study.options` gives them; all else as for `run`.
+
+    Returns
+    -------
+    (DataFrame, DataFrame)
+        As from `run`, of all of them; None and an empty one for none.
+    """
+    fitted = [
+        run(study, name, options, backend, by_control, todo, progress=progress) for name, options in named.items()
+    ]
+    return joined(fitted)
 
 
 def run_id_only(study, name, options, todo, *, progress=show):
@@ -144,8 +179,9 @@ def _fitted(study, name, options, backend, control, number, train, vectors, todo
     model = recommenders.create(kind, **options)
     same = ("real", str(number % study.parameters.n_seeds)) if control == "shuffled" else (control, str(number))
     rng = study.rng(draws, *same)
-    judge = "" if validate == "NDCG" else f".{validate}"
-    folder = study.path("checkpoints", f"{name}.{backend}.{control}.{number}{judge}")
+    # what ended a training is part of its name: the same options under another cut-off are another training
+    judge = f"NDCG@{todo['val'].cutoffs[0]}" if validate == "NDCG" else validate
+    folder = study.path("checkpoints", f"{name}.{backend}.{control}.{number}.{judge}")
     return model.fit(train, vectors, rng, validate=_validation(study, todo, validate, model), checkpoint=folder)
 
 
@@ -192,7 +228,7 @@ def _saved(study, name, split, by_seed):
         means = pd.concat(means).groupby(keys, as_index=False, sort=False)["value"].mean()
         results.save_permutations(study, name, means)
         by_seed = {0: (None, results.mean_of_seeds([scores for _, scores in by_seed.values()]))}
-    return results.save_run(study, name, split, by_seed, study.rng("bootstrap"))
+    return results.save_run(study, name, split, by_seed)
 
 
 def _means(scores, number, split):
@@ -200,10 +236,12 @@ def _means(scores, number, split):
     return labelled(means.index, split=split, permutation=number, value=means.to_numpy())
 
 
-def joined(fitted, part):
-    """One of the frames that `run` gave for each name, joined: part 0 the metrics, 1 the histories."""
-    frames = [found[part] for found in fitted.values()]
-    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+def joined(fitted):
+    """What several calls of `run` gave, as from one; None where there were none."""
+    parts = []
+    for frames in zip(*fitted, strict=True):
+        parts.append(pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True))
+    return tuple(parts) or (None, pd.DataFrame(columns=HISTORY_COLUMNS))
 
 
 def curves(history, text_width):

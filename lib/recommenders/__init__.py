@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 
-from lib.recommenders.base import Recommender, TooLargeError
+from lib.recommenders.base import CannotFitError, Recommender
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "Recommender", "TooLargeError", "create", "options", "top_k"]
+__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "options", "top_k"]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {
@@ -29,8 +29,8 @@ KINDS = {
 }
 
 
-def options(kind: str) -> list[str]:
-    """Names of the options of a kind of recommender.
+def options(kind: str) -> dict:
+    """Options of a kind of recommender, and what they are where nobody names them.
 
     Parameters
     ----------
@@ -39,7 +39,8 @@ def options(kind: str) -> list[str]:
 
     Returns
     -------
-    list of str
+    dict
+        Name to default.
 
     Raises
     ------
@@ -49,9 +50,9 @@ def options(kind: str) -> list[str]:
     Examples
     --------
     >>> options("knn")
-    ['weighting', 'scaling']
+    {'weighting': 'uniform', 'scaling': 'auto'}
     """
-    return list(inspect.signature(_class(kind)).parameters)
+    return {name: parameter.default for name, parameter in inspect.signature(_class(kind)).parameters.items()}
 
 
 def _class(kind: str):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
 
+from lib.recommenders.base import CannotFitError
 from lib.recommenders.ranking import sorted_ids
 from lib.tables import write_atomically
 
@@ -19,7 +20,7 @@ UNWRITABLE = ("\t", "\n", "\r")
 _ESCAPES = str.maketrans({sign: f"%{ord(sign):02X}" for sign in ' "[%'})
 
 
-class AtomicFileError(ValueError):
+class AtomicFileError(CannotFitError):
     """Something cannot be written to an atomic file; the sentence names it."""
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from lib.recommenders.ranking import id_array
 
 
-class TooLargeError(ValueError):
-    """A recommender needs more memory than there is; the sentence says how much, and what to do."""
+class CannotFitError(ValueError):
+    """A recommender cannot learn from these data, or not on this machine; the sentence says why and what to do."""
 
 
 class Recommender(ABC):

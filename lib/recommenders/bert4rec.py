@@ -177,7 +177,8 @@ class Bert4Rec(Recommender):
             check_vectors(vectors)
         self._index(train, vectors)
         self.validation_ = {}
-        state = fingerprint({"kind": self.kind} | asdict(self), seed, train, vectors if self.needs_vectors else None)
+        seen = vectors if self.needs_vectors else None
+        state = fingerprint({"kind": self.kind} | asdict(self), seed, train, seen)
         run = {"seed": seed, "validate": validate, "progress": progress, "state": state}
         kind = self.scaling if self.needs_vectors else "none"
         if kind == "auto":

@@ -81,7 +81,7 @@ class Bimodal(TrackSpace):
         temperature: float = 0.1,
         collaborative_width: int = 32,
         collaborative_epochs: int = 100,
-        scaling: str = "auto",
+        scaling: str = "standardise",
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         batch_size: int = 64,

@@ -187,7 +187,7 @@ class Hybrid(TrackSpace):
         width: int = 128,
         layers: int = 2,
         targets: str = "train",
-        scaling: str = "auto",
+        scaling: str = "standardise",
         lr: float = 1e-2,
         weight_decay: float = 0.0,
         batch_size: int = 256,

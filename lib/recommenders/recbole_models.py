@@ -15,7 +15,7 @@ import pandas as pd
 import psutil
 
 from lib.recommenders import atomic_files
-from lib.recommenders.base import Recommender, TooLargeError, check_train, known_users
+from lib.recommenders.base import CannotFitError, Recommender, check_train, known_users
 from lib.recommenders.ranking import block_size, check_k, rank_blocks, sorted_ids
 from lib.recommenders.recbole_shims import recbole_session, reseed, trainer
 
@@ -27,8 +27,8 @@ ENTRY_BYTES = 100  # of a score in ItemKNN's table of Python lists
 CELL_BYTES = 38  # of tracks x tracks in EASE: NumPy inverts single precision in double, with copies
 
 
-class RecBoleError(ValueError):
-    """RecBole cannot be trained on these data; the sentence says why and what to do."""
+class RecBoleError(CannotFitError):
+    """RecBole cannot be trained on these data, or not on this machine; the sentence says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class RecBoleModel(Recommender):
         needed, what, remedy = self._memory(sizes)
         available = psutil.virtual_memory().available
         if needed > available:
-            raise TooLargeError(
+            raise RecBoleError(
                 f"Expected {needed / 1e9:,.1f} GB of memory for {what} of {self.kind} at {sizes.users:,} users, "
                 f"{sizes.tracks:,} tracks and {sizes.pairs:,} pairs, found {available / 1e9:,.1f} GB; {remedy}."
             )
@@ -446,10 +446,10 @@ def _check_negatives(kind: str, train: pd.DataFrame) -> None:
 def at_least(name: str, value: float, least: float) -> None:
     """Refuse an option below the least value it can have."""
     if value < least:
-        raise RecBoleError(f"Expected {name} of at least {least}, found {value}; check params.")
+        raise ValueError(f"Expected {name} of at least {least}, found {value}; check params.")
 
 
 def above_0(name: str, value: float) -> None:
     """Refuse an option that must be positive."""
     if value <= 0:
-        raise RecBoleError(f"Expected {name} above 0, found {value}; check params.")
+        raise ValueError(f"Expected {name} above 0, found {value}; check params.")

@@ -23,7 +23,7 @@ class SequentialModel(TrainedModel):
         for name, value in (("width", width), ("layers", layers), ("heads", heads), ("max_length", max_length - 1)):
             at_least(name, value, 1)
         if width % heads or not 0 <= dropout < 1:
-            raise RecBoleError(
+            raise ValueError(
                 f"Expected a width that heads divide and a dropout in [0, 1), found {width}, {heads} and {dropout}; "
                 "check params."
             )
@@ -183,7 +183,7 @@ class BERT4Rec(SequentialModel):
     ):
         super().__init__(width, layers, heads, dropout, max_length, lr, batch_size, max_epochs, patience, device)
         if not (0 < mask_share < 1 and 0 <= last_share <= 1 and mask_share * max_length >= 1):
-            raise RecBoleError(
+            raise ValueError(
                 "Expected mask_share in (0, 1) and at least 1 / max_length, and last_share in [0, 1], "
                 f"found {mask_share} and {last_share} at max_length {max_length}; check params."
             )

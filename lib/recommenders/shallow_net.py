@@ -106,7 +106,7 @@ class ShallowNet(Recommender):
         user_vectors: str = "trainable",
         item_vectors: str = "frozen",
         width: int | str = 128,
-        scaling: str = "auto",
+        scaling: str = "standardise",
         n_negatives: int = 20,
         margin: float = 0.2,
         exclude_positives: bool = True,

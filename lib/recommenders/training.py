@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
@@ -15,6 +16,7 @@ import pandas as pd
 import torch
 
 from lib.progress import say
+from lib.provenance import code_digest
 from lib.tables import write_atomically
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints: what an interruption may lose, beside the epoch under way
@@ -113,13 +115,18 @@ def _deterministic():
         torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
+@functools.cache
+def _code() -> str:
+    return code_digest(["import lib.recommenders"])
+
+
 def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None) -> str:
-    """Digest of what decides a training, so that no other one is taken up in its place.
+    """Digest of what decides a training, so that no other one is taken up in its place: the recommenders' code, too.
 
     Parameters
     ----------
     options : dict
-        Kind and options of the recommender; JSON types.
+        Kind and options of the recommender; JSON types. On which device is all the same.
     seed : int
     train : DataFrame
         All columns count.
@@ -135,7 +142,9 @@ def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None) -> 
     >>> fingerprint({"width": 8}, 0, frame) == fingerprint({"width": 9}, 0, frame)
     False
     """
-    digest = hashlib.sha256(json.dumps([options, seed, list(train.columns)], sort_keys=True).encode())
+    options = {name: value for name, value in options.items() if name != "device"}
+    told = [_code(), options, seed, list(train.columns)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     digest.update(pd.util.hash_pandas_object(train, index=False).to_numpy().tobytes())
     if vectors is not None:
         digest.update("\0".join(map(str, vectors.ids)).encode())

@@ -75,7 +75,7 @@ def save(study, run, split, mean, n=60, k=22):
     users = [f"u{i}" for i in range(n)]
     values = np.clip(rng.normal(mean, 0.02, n), 0, 1)
     frame = pd.DataFrame({"user_id": users, f"HitRate@{k}": values, f"Recall@{k}": values, f"NDCG@{k}": values})
-    results.save_run(study, run, split, {0: (None, frame)}, rng)
+    results.save_run(study, run, split, {0: (None, frame)})
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_an_answer_with_missing_keys_is_refused(study):
 def test_a_run_saved_anew_leaves_nothing_of_the_old_one(study, rng):
     for k in (7, 6):  # the number of candidates, and with it the cut-off, has changed
         scores = pd.DataFrame({"user_id": ["u", "v"], f"NDCG@{k}": [0.0, 1.0]})
-        results.save_run(study, Run("knn", "mfcc"), "cold_test", {0: (None, scores)}, rng)
+        results.save_run(study, Run("knn", "mfcc"), "cold_test", {0: (None, scores)})
     assert results.metrics(study)["k"].unique().tolist() == [6]
 
 
@@ -209,6 +209,22 @@ def test_audio_beside_ids_is_held_against_the_ids_of_the_same_recommender(traine
         assert set(frame["control_b"]) == {"id_only"}
 
 
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [
+        (FAR, "useful as side information"),
+        (BELOW, "not useful as side information"),
+        (NEAR, "undecided"),
+    ],
+)
+def test_audio_beside_ids_has_to_add_more_than_the_smallest_effect(study, interval, verdict):
+    of_both = rows({"id_only": interval}).assign(recommender="bert4rec_ids")
+    of_audio = rows({"id_only": FAR}).assign(recommender="bert4rec")  # has no ids: nothing is beside anything
+    frame = pd.concat([of_both, of_audio])
+    found = claims.side_information(study, frame, {"bert4rec_ids": 0.01, "bert4rec": 0.01})
+    assert found[["recommender", "verdict"]].to_numpy().tolist() == [["bert4rec_ids", verdict]]
+
+
 def test_trained_recommenders_are_judged_on_the_backends_they_are_trained_on(trained):
     for name in ("mfcc", "musicnn_msd"):
         permuted(trained, Run("shallow_net", name), "hot_test", 5)
@@ -218,6 +234,39 @@ def test_trained_recommenders_are_judged_on_the_backends_they_are_trained_on(tra
     assert set(claims.comparisons(alone, "shallow_net", "hot_test")["backend_a"]) == {"mfcc"}
 
 
+def test_what_an_earlier_table_left_is_passed_over(finished):
+    alone = Study(finished.parameters.model_copy(update={"trained_backends": ["mfcc"]}))
+    for run in (Run("gone", "mfcc"), Run("shallow_net", "mfcc"), Run("shallow_net", "musicnn_msd"), Run("knn", "vgg")):
+        save(finished, run, "hot_test", 0.1)
+    found = {(row.recommender, row.backend) for row in results.current(alone).itertuples()}
+    assert ("shallow_net", "mfcc") in found
+    assert {("knn", "musicnn_msd"), ("knn", "artist"), ("mostpop", "none"), ("chance", "none")} <= found
+    assert not found & {("gone", "mfcc"), ("shallow_net", "musicnn_msd"), ("knn", "vgg")}
+
+
+def test_fewer_seeds_than_before_leave_none_of_the_old_ones(study):
+    frames = {
+        seed: (None, pd.DataFrame({"user_id": ["u"], "NDCG@22": [value]})) for seed, value in ((0, 0.1), (1, 0.9))
+    }
+    results.save_run(study, Run("shallow_net", "mfcc"), "hot_test", frames)
+    results.save_run(study, Run("shallow_net", "mfcc"), "hot_test", {0: frames[0]})
+    assert results.per_user(study, Run("shallow_net", "mfcc"), "hot_test")["NDCG@22"].item() == 0.1
+
+
+def test_what_can_no_longer_be_made_is_forgotten(finished):
+    results.forget(finished, Run("itemknn"))
+    assert results.per_user(finished, Run("itemknn"), "hot_test") is None
+    assert "itemknn" not in set(results.metrics(finished)["recommender"])
+    assert results.per_user(finished, Run("knn", "mfcc"), "hot_test") is not None
+    results.forget(finished, Run("itemknn"))  # nothing there
+
+
+def test_the_same_users_are_resampled_in_all_runs(study):
+    scores = pd.DataFrame({"user_id": [f"u{n}" for n in range(50)], "NDCG@22": np.linspace(0, 1, 50)})
+    saved = [results.save_run(study, Run(name), "hot_test", {0: (None, scores)}) for name in ("mostpop", "itemknn")]
+    assert saved[0]["ci_low"].tolist() == saved[1]["ci_low"].tolist()
+
+
 def test_without_any_run_the_notebook_to_run_is_named(study):
     with pytest.raises(FileNotFoundError, match="run its notebook for a backend first"):
         claims.comparisons(study, "knn", "hot_test")
@@ -225,7 +274,7 @@ def test_without_any_run_the_notebook_to_run_is_named(study):
 
 def test_seeds_are_averaged_within_users_and_never_counted_as_users(study, rng):
     frames = {seed: (None, pd.DataFrame({"user_id": ["u", "v"], "NDCG@5": [float(seed), 1.0]})) for seed in (0, 1)}
-    saved = results.save_run(study, Run("knn", "mfcc"), "hot_test", frames, rng).set_index("seed")
+    saved = results.save_run(study, Run("knn", "mfcc"), "hot_test", frames).set_index("seed")
     assert saved.loc[-1, "n_users"] == 2
     assert saved.loc[-1, "value"] == pytest.approx(0.75)
     assert results.per_user(study, Run("knn", "mfcc"), "hot_test")["NDCG@5"].tolist() == [0.5, 1.0]
@@ -234,7 +283,7 @@ def test_seeds_are_averaged_within_users_and_never_counted_as_users(study, rng):
 def test_new_data_remove_results_of_the_old_and_the_answers_name_the_new_world(study, rng):
     scores = pd.DataFrame({"user_id": ["u", "v"], "NDCG@5": [0.0, 1.0]})
     assert results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
-    results.save_run(study, Run("knn", "mfcc"), "hot_test", {0: (None, scores)}, rng)
+    results.save_run(study, Run("knn", "mfcc"), "hot_test", {0: (None, scores)})
     assert not results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
     assert study.path("metrics.parquet").is_file()
     other = Study(study.parameters.model_copy(update={"content_strength": 0.5}))
@@ -276,7 +325,7 @@ def trained(study):
                 scores = np.clip(rng.normal(level, 0.02, 60), 0, 1)
                 columns = dict.fromkeys(("HitRate@22", "Recall@22", "NDCG@22"), scores)
                 frames[seed] = (None, pd.DataFrame({"user_id": [f"u{i}" for i in range(60)], **columns}))
-            results.save_run(study, Run("shallow_net", backend, control), "hot_test", frames, rng)
+            results.save_run(study, Run("shallow_net", backend, control), "hot_test", frames)
     return study
 
 

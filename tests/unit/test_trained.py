@@ -1,5 +1,7 @@
 """Trained recommenders under every control: which vectors, which draws, what is saved, and how trainings are told."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -240,5 +242,27 @@ def test_every_training_is_a_line_and_what_was_kept_a_dot():
 
 def test_joining_leaves_out_what_is_empty():
     full = pd.DataFrame({"a": [1, 2]})
-    fitted = {"x": (full, full.iloc[:0]), "y": (full.iloc[:0], full)}
-    assert [list(trained.joined(fitted, part)["a"]) for part in (0, 1)] == [[1, 2], [1, 2]]
+    fitted = [(full, full.iloc[:0]), (full.iloc[:0], full)]
+    assert [list(frame["a"]) for frame in trained.joined(fitted)] == [[1, 2], [1, 2]]
+
+
+def test_a_study_without_such_a_recommender_trains_nothing(study, todo):
+    rows, history = trained.run_all(study, {}, "mfcc", {"real": []}, todo)
+    assert rows is None
+    assert history.empty
+    assert list(history.columns) == trained.HISTORY_COLUMNS
+
+
+def test_what_will_be_trained_is_told(capsys, vectors):
+    named = {"hybrid": {"kind": "hybrid", "width": 8}, "bimodal": {"kind": "bimodal", "reading": "content"}}
+    shown = trained.describe("mfcc", {"real": [vectors], "shuffled": [vectors] * 5}, named)
+    assert shown.loc["hybrid", "width"] == 8
+    assert shown.loc["hybrid", "reading"] == "–"
+    assert "trainings of each: real 1, shuffled 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_training_judged_at_another_cut_off_is_another(study, vectors, todo, k):
+    judged = {name: dataclasses.replace(task, cutoffs=(k,)) for name, task in todo.items()}
+    train_all(study, HYBRID, {"real": [vectors]}, judged)
+    assert [path.name for path in study.path("checkpoints").glob("*")] == [f"hybrid.mfcc.real.0.NDCG@{k}"]

@@ -174,6 +174,7 @@ def test_a_fingerprint_sees_options_seed_pairs_and_vectors():
     train = pd.DataFrame({"user_id": ["u", "v"], "track_id": ["a", "b"], "count": [1, 2]})
     vectors = Vectors.of(["a", "b"], [[1.0], [2.0]])
     base = fingerprint({"x": 1}, 0, train, vectors)
+    assert base == fingerprint({"x": 1, "device": "cuda:1"}, 0, train, vectors)  # whichever was free
     assert base == fingerprint({"x": 1}, 0, train.copy(), Vectors.of(["b", "a"], [[2.0], [1.0]]))
     others = [
         fingerprint({"x": 2}, 0, train, vectors),
