@@ -4,8 +4,11 @@ Statistical plots are seaborn, sized by tueplots as a share of the thesis's text
 one marker everywhere, safe for the colour-blind (Okabe and Ito) and told apart in grey by its marker.
 """
 
+import math
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from tueplots import axes as tue_axes
 from tueplots import figsizes
@@ -45,6 +48,10 @@ CONTROL_COLOURS = {
     "id_only": "#009e73",
 }
 GREY = "#8a8a8a"
+_LINE_HEIGHT = 0.145  # inches, of a dot with its interval among many
+_GROUP_GAP = 0.8  # of a line, between groups
+_AROUND = 7  # lines, of title, axis and legend
+_PANELS_A_ROW = 4
 _TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own
 
 
@@ -150,25 +157,75 @@ def save_table(frame, name, study, caption):
 
 
 def mean_with_interval(rows):
-    """Cells like ``.123 [.101, .145]`` from columns ``value, ci_low, ci_high``."""
+    """Cells like ``.123 [.101, .145]`` from columns ``value, ci_low, ci_high``, or ``.123`` without an interval."""
     return [
-        f"{value:.3f} [{low:.3f}, {high:.3f}]"
+        f"{value:.3f}" if math.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
         for value, low, high in zip(rows["value"], rows["ci_low"], rows["ci_high"], strict=True)
     ]
 
 
 def means(axes, frame, *, label, colour):
-    """Means with their intervals, one a line, top line first: ``value, ci_low, ci_high`` and the column `label`."""
-    spread = [frame["value"] - frame["ci_low"], frame["ci_high"] - frame["value"]]
-    axes.errorbar(frame["value"], range(len(frame)), xerr=spread, fmt="o", color=colour, ms=4, lw=1.2)
-    axes.set_yticks(range(len(frame)), frame[label])
+    """Means with their intervals, one a line, top line first: ``value, ci_low, ci_high`` and the column `label`.
+
+    `colour` is one for all, or a list with one for each.
+    """
+    lines = range(len(frame))
+    axes.hlines(lines, frame["ci_low"], frame["ci_high"], colors=colour, lw=1.2)
+    axes.scatter(frame["value"], lines, s=16, c=colour, lw=0, zorder=3)
+    axes.set_yticks(lines, frame[label])
     axes.set_ylim(len(frame) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
 
 
+def dots(frame, text_width, *, panel, label, hue, colours, scale=""):
+    """Means with their intervals in small panels that share their lines, with one legend.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``value, ci_low, ci_high`` and the columns named next. Panels and lines come in the order of its rows; a line
+        without a value in a panel is left empty there.
+    text_width : float
+        Of the thesis, inches.
+    panel, label, hue : str
+        Columns that name a panel, a line, and what decides a line's colour.
+    colours : dict of {str: colour}
+        Of the values of `hue`, in the order of the legend.
+    scale : str
+        What all panels measure, on one scale that starts at 0; without it each panel has its own.
+
+    Returns
+    -------
+    Figure
+    """
+    lines = pd.Index(frame[label].unique(), name=label)
+    names = list(frame[panel].unique())
+    hues = frame.drop_duplicates(label).set_index(label)[hue]
+    ncols = min(_PANELS_A_ROW, len(names))
+    ratio = _LINE_HEIGHT * (len(lines) + _AROUND) * ncols / text_width
+    figure, axes = panels(
+        text_width, -(-len(names) // ncols), ncols, ratio=ratio, squeeze=False, sharey=True, sharex=bool(scale)
+    )
+    for one, name in zip(axes.flat, names, strict=False):
+        own = frame[frame[panel] == name].set_index(label).reindex(lines).reset_index()
+        means(one, own, label=label, colour=[colours[hues[line]] for line in lines])
+        one.set(title=name, xlabel=scale)
+        one.grid(axis="y", color="#ececec", lw=0.6)
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+        one.tick_params(axis="x", labelbottom=True)
+    if scale:
+        axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
+    for empty in axes.flat[len(names) :]:
+        empty.set_axis_off()
+    _colour_legend(figure, colours)
+    return figure
+
+
 def by_control(rows, todo, splits, backend, text_width):
     """NDCG of recommenders under every control, one panel a split, with intervals over users.
+
+    Lines of a recommender stand together; colours are the controls'.
 
     Parameters
     ----------
@@ -178,7 +235,7 @@ def by_control(rows, todo, splits, backend, text_width):
         The first cut-off of each is drawn.
     splits : list of str
     backend : str
-        Whose colour is used.
+        Named over the legend.
     text_width : float
         Of the thesis, inches.
 
@@ -186,18 +243,50 @@ def by_control(rows, todo, splits, backend, text_width):
     -------
     Figure
     """
-    figure, axes = panels(text_width, 1, len(splits), ratio=0.75, squeeze=False)
-    order = {control: place for place, control in enumerate([*CONTROL_COLOURS, "–"])}
+    rows = rows[(rows["metric"] == "NDCG") & (rows["seed"] == -1) & rows["split"].isin(splits)]
+    order = {name: place for place, name in enumerate(rows["recommender"].unique())}
+    places = {control: place for place, control in enumerate([*CONTROL_COLOURS, "–"])}
+    keys = rows[["recommender", "control"]].drop_duplicates()
+    keys = keys.sort_values(["recommender", "control"], key=lambda column: column.map(order | places))
+    height = _LINE_HEIGHT * (len(keys) + _GROUP_GAP * len(order) + _AROUND)
+    figure, axes = panels(
+        text_width, 1, len(splits), ratio=height * len(splits) / text_width, squeeze=False, sharey=True
+    )
     for panel, split in zip(axes[0], splits, strict=True):
         k = todo[split].cutoffs[0]
-        drawn = rows[(rows["split"] == split) & (rows["seed"] == -1) & (rows["metric"] == "NDCG") & (rows["k"] == k)]
-        drawn = drawn.assign(
-            line=drawn["recommender"] + " " + drawn["control"].replace("–", ""), place=drawn["control"].map(order)
-        )
-        drawn = drawn.sort_values(["place", "recommender"])
-        means(panel, drawn, label="line", colour=COLOURS.get(backend, GREY))
+        drawn = keys.merge(rows[(rows["split"] == split) & (rows["k"] == k)], how="left")
+        _grouped(panel, drawn)
         panel.set(title=f"{split.split('_')[0]} tracks", xlabel=f"NDCG@{k}", xlim=(0, None))
+        panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    shown = {
+        control.replace("_", " "): colour
+        for control, colour in CONTROL_COLOURS.items()
+        if control in set(keys["control"])
+    }
+    _colour_legend(figure, shown, title=LABELS.get(backend, backend))
     return figure
+
+
+def _grouped(axes, frame):
+    """Means of groups of controls, a gap between recommenders, the recommender's name at the middle of its lines."""
+    group = frame["recommender"].ne(frame["recommender"].shift()).cumsum() - 1
+    lines = frame.index + _GROUP_GAP * group
+    colours = [CONTROL_COLOURS.get(control, GREY) for control in frame["control"]]
+    axes.hlines(lines, frame["ci_low"], frame["ci_high"], colors=colours, lw=1.2)
+    axes.scatter(frame["value"], lines, s=16, c=colours, lw=0, zorder=3)
+    middles = lines.groupby(group).mean()
+    axes.set_yticks(middles, frame["recommender"].groupby(group).first())
+    axes.set_ylim(lines.max() + 0.7, -0.7)
+    axes.tick_params(axis="y", length=0)
+    sns.despine(ax=axes, left=True)
+
+
+def _colour_legend(figure, colours, **options):
+    """One legend below all panels: a dot of each colour."""
+    handles = [
+        mpl.lines.Line2D([], [], color=colour, marker="o", ms=4, lw=1.2, label=name) for name, colour in colours.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), **options)
 
 
 def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
