@@ -23,8 +23,10 @@ workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in par
 
 extended: .venv/.ready ## make workbook, and hybrids on all backends, layers, published variants, tuning
 	@echo "extended: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
-	@$(RUN) --extended
+	@echo "extended: first the search for options, which all that follows uses"
+	@$(RUN) --tune
 	@.venv/bin/python workflow/finish.py tuned $(STUDY) $(if $(SET),--set $(SET))
+	@$(RUN) --extended
 	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
 
 plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing

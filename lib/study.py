@@ -259,19 +259,27 @@ class Study:
         """Where options that a search chose are kept, ``params/tuned/<study>.json``; not there for most studies."""
         return ROOT / "params" / "tuned" / f"{self.name}.json"
 
+    def options(self, *kinds):
+        """Named recommenders of some kinds with all their options, `kind` among them, as {name: options}."""
+        return {name: {"kind": kind, **options} for kind in kinds for name, options in self.named(kind).items()}
+
     def named(self, kind):
         """Named recommenders of one kind, as {name: options}: of the table, and what it leaves open as it was tuned.
 
-        What ``recommender_table`` names explicitly is decided: no tuned option replaces it.
+        What ``recommender_table`` names explicitly is decided: no tuned option replaces it, and what was tuned when it
+        named other options is passed over. What was not tuned itself takes what won for the recommender named like its
+        kind, so that the two differ by what the table says alone.
         """
         from lib import tuning
 
-        table = self.parameters.recommender_table
-        return {
-            name: tuning.read(self.tuned, name, kind) | {k: v for k, v in options.items() if k != "kind"}
-            for name, options in table.items()
+        table = self.parameters.recommender_table.items()
+        fixed = {
+            name: {option: value for option, value in options.items() if option != "kind"}
+            for name, options in table
             if options.get("kind", name) == kind
         }
+        tuned = {name: tuning.read(self.tuned, name, kind, options) for name, options in fixed.items()}
+        return {name: (tuned[name] or tuned.get(kind, {})) | options for name, options in fixed.items()}
 
     def relative(self, path):
         """`path` as it is stored in tables: relative to the repository where it lies inside, else absolute."""

@@ -4,7 +4,8 @@ A search writes ``tuned.json`` among the study's results; ``make extended`` then
 ``params/tuned/<study>.json``, which ``make workbook`` reads. That file is part of the repository, like the rest of
 params: it holds no times and no paths, so the same search writes the same bytes.
 
-What the table of recommenders names is decided: it is never searched, and nothing that was found replaces it.
+What the table of recommenders names is decided: it is never searched, and nothing that was found replaces it. What
+was found holds for the options it was found beside: once the table names others, it is passed over.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def searches(table: dict, grids: dict, audio: bool) -> tuple[list[Search], list[
     return found, left_out
 
 
-def tune(wanted: Search, train, spaces, task, seed: int, *, progress=None):
+def tune(wanted: Search, train, spaces, task, seed: int, *, device: str = "cpu", progress=None):
     """Search for the options of a recommender on a validation task.
 
     Parameters
@@ -163,6 +164,8 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, progress=None):
         ``val`` or ``cold_val``: test users are never asked.
     seed : int
         Every combination starts from it.
+    device : str
+        Where what is trained by torch is trained, unless the table names another; see `lib.devices.claim`.
     progress : callable, optional
 
     Returns
@@ -184,7 +187,7 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, progress=None):
     {'l2': 300}
     """
     from lib.evaluation import recommend_and_score, validator
-    from lib.recommenders import create
+    from lib.recommenders import create, options
 
     if task.name not in VALIDATION:
         raise TuningError(
@@ -195,7 +198,8 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, progress=None):
         raise TuningError(f"Expected options either fixed or in the grid, found {', '.join(both)} in both; drop one.")
     validate, metric = validator(task), f"NDCG@{task.cutoffs[0]}"
     per_user = []
-    if not create(wanted.kind, **wanted.fixed).needs_vectors:
+    fixed = {"device": device} | wanted.fixed if "device" in options(wanted.kind) else wanted.fixed
+    if not create(wanted.kind, **fixed).needs_vectors:
         spaces = [None]
 
     def fit(models):
@@ -207,8 +211,8 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, progress=None):
         per_user.append(sum(found) / len(found))
         return per_user[-1].mean()
 
-    def make(**options):
-        return [create(wanted.kind, **wanted.fixed, **options) for _ in spaces]
+    def make(**tried):
+        return [create(wanted.kind, **fixed | tried) for _ in spaces]
 
     table, winner = search(make, wanted.grid, fit, judge, progress=progress)
     return table, winner, pd.concat(per_user, axis=1, keys=table.index[table["refused"] == ""])
@@ -271,8 +275,8 @@ def close_calls(judged: dict[str, pd.DataFrame], grids: dict[str, dict]) -> pd.D
     -------
     DataFrame
         Indexed by name: ``trials`` that the winner was chosen from, ``winner`` with its ``validation`` and share of
-        ``wins``, ``runner_up`` and how far it is ``behind``, with its interval; ``edge`` names options whose first or
-        last of several values won: better ones may lie beyond.
+        ``wins``, ``runner_up`` and how far it is ``behind``, with its interval; ``edge`` names options whose least or
+        largest of several numbers won: better ones may lie beyond.
     """
     rows = []
     for name, table in judged.items():
@@ -297,7 +301,8 @@ def close_calls(judged: dict[str, pd.DataFrame], grids: dict[str, dict]) -> pd.D
 
 
 def _at_edge(values, value) -> bool:
-    return len(values) > 2 and value in (min(values), max(values))
+    ordered = all(isinstance(each, int | float) for each in values)  # words have no edge
+    return ordered and len(values) > 2 and value in (min(values), max(values))
 
 
 def _told(options) -> str:
@@ -357,7 +362,8 @@ def _draw_one(axes, table, grid):
         axes.errorbar(x, own["validation"], yerr=bars, label=label, **style)
         if best.name in own.index:
             axes.plot(x[best.name], best["validation"], "*", ms=9, color=colour, mec="black", mew=0.7)
-    axes.set_xticks(range(len(places)), [_word(value) for value in places])
+    words = any(isinstance(value, str) for value in places)
+    axes.set_xticks(range(len(places)), [_word(value) for value in places], rotation=20 if words else 0)
     axes.set_xlabel(across)
     if others:
         low, high = axes.get_ylim()
@@ -395,8 +401,8 @@ def write(path, wanted: Search, table: pd.DataFrame, winner: dict, seed: int) ->
             beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read(path, name: str, kind: str) -> dict:
-    """Options that a search chose for a recommender; none where nobody has searched.
+def read(path, name: str, kind: str, fixed: dict) -> dict:
+    """Options that a search chose for a recommender as it stands now; none where nobody has searched for that one.
 
     Parameters
     ----------
@@ -405,6 +411,9 @@ def read(path, name: str, kind: str) -> dict:
     name : str
     kind : str
         Of the recommender now.
+    fixed : dict
+        Options that the table of recommenders names now, without `kind`. What won beside others is no choice for
+        these, and is passed over until the next search.
 
     Returns
     -------
@@ -418,7 +427,7 @@ def read(path, name: str, kind: str) -> dict:
 
     Examples
     --------
-    >>> read("no such file", "bpr", "bpr")
+    >>> read("no such file", "bpr", "bpr", {})
     {}
     """
     path = Path(path)
@@ -429,7 +438,7 @@ def read(path, name: str, kind: str) -> dict:
         raise TuningError(
             f"Expected {name!r} in {path.name} to be of kind {kind}, found {entry['kind']}; run make extended again."
         )
-    return entry["winner"]
+    return entry["winner"] if entry["fixed"] == fixed else {}
 
 
 def keep(study) -> Path:

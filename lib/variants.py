@@ -6,11 +6,10 @@ A variant shares the draws of the recommender it is a variant of, so that first 
 import numpy as np
 import pandas as pd
 
-from lib import beyond, results, scaling, statistics, trained
+from lib import recommenders, results, scaling, statistics, trained
 from lib.progress import progress as show
 from lib.recommenders.knn import usable_scalings
 from lib.results import Run
-from lib.tables import read_parquet
 
 DETERMINISTIC = ("knn",)  # kinds that one run tells all about
 
@@ -47,9 +46,9 @@ def table(study):
                 f"Expected variant {name!r} to be of a recommender among {', '.join(named)}, found {of!r}; "
                 "check variant_table."
             )
-        corrected = _options(study, of)
+        corrected = study.options(named[of].get("kind", of))[of]
         merged = corrected | options
-        if name in named and merged != _options(study, name) | {"of": of}:
+        if name in named and merged != study.options(merged["kind"]).get(name, {}) | {"of": of}:
             raise ValueError(
                 f"Expected variant {name!r} as it stands in recommender_table, found other options; rename it."
             )
@@ -59,7 +58,7 @@ def table(study):
 
 
 def scaled(study, table, dim):
-    """Every scaling of the recommenders of a table, as variants.
+    """Every scaling of the recommenders of a table, as variants; those that scale nothing are passed over.
 
     Parameters
     ----------
@@ -72,22 +71,17 @@ def scaled(study, table, dim):
     Returns
     -------
     dict of {str: dict}
-        ``<name>_<scaling>`` to options, or the name alone for the scaling that the recommender has; a scaling for
-        which there are too few train tracks is left out.
+        ``<name>_<scaling>`` to options, or the name alone for the scaling that the recommender has, by name, by search
+        or by default; a scaling for which there are too few train tracks is left out.
     """
     usable = usable_scalings(results.parts(study)["train"]["track_id"].nunique(), dim)
-    own = {name: options for name, options in table.items() if "of" not in options}
+    own = {name: recommenders.options(options["kind"]) | options for name, options in table.items()}
     return {
-        name if options.get("scaling") == kind else f"{name}_{kind}": options | {"of": name, "scaling": kind}
-        for name, options in own.items()
+        name if full["scaling"] == kind else f"{name}_{kind}": table[name] | {"of": name, "scaling": kind}
+        for name, full in own.items()
+        if "of" not in full and "scaling" in full
         for kind in usable
     }
-
-
-def _options(study, name):
-    """Options of a named recommender, `kind` among them."""
-    kind = study.parameters.recommender_table[name].get("kind", name)
-    return {"kind": kind, **study.named(kind)[name]}
 
 
 def run(study, table, backend, vectors, todo, n_runs, *, progress=show):
@@ -110,12 +104,12 @@ def run(study, table, backend, vectors, todo, n_runs, *, progress=show):
     (DataFrame, DataFrame)
         Rows of ``metrics.parquet`` and of ``training.parquet``.
     """
-    fitted = {}
+    fitted = []
     for name, options in table.items():
         runs = n_runs if "of" in options else study.parameters.n_seeds
         runs = 1 if options["kind"] in DETERMINISTIC else runs
-        fitted[name] = trained.run(study, name, options, backend, {"real": [vectors] * runs}, todo, progress=progress)
-    return trained.joined(fitted, 0), trained.joined(fitted, 1)
+        fitted.append(trained.run(study, name, options, backend, {"real": [vectors] * runs}, todo, progress=progress))
+    return trained.joined(fitted)
 
 
 def effects(study, table, backend, todo, n_runs, *, metric="NDCG"):
@@ -181,7 +175,9 @@ def _effect(study, seeds, split):
 
 
 def by_scaling(rows, table, todo, *, metric="NDCG"):
-    """Scores of every scaling on validation and test, first seed, and which one validation would choose.
+    """Scores of every scaling on validation and test, first seed, and which one is best on validation here.
+
+    Here: on this backend alone. KNN's ``auto`` chooses so; `lib.tuning.tune` chooses by the mean over backends.
 
     Parameters
     ----------
@@ -195,7 +191,7 @@ def by_scaling(rows, table, todo, *, metric="NDCG"):
     Returns
     -------
     DataFrame
-        Indexed by recommender and scaling, one column a split, and ``chosen``: whether validation is best here.
+        Indexed by recommender and scaling, one column a split, and ``best``: whether validation is best here.
     """
     splits = ["val", *results.judged(todo)]
     keep = (rows["seed"] == 0) & (rows["metric"] == metric) & rows["split"].isin(splits)
@@ -208,7 +204,7 @@ def by_scaling(rows, table, todo, *, metric="NDCG"):
     ]
     found = found.loc[[key for key in order if key in found.index], splits]
     best = found.groupby("recommender")["val"].transform("max")
-    return found.rename_axis(columns=None).assign(chosen=found["val"] == best)
+    return found.rename_axis(columns=None).assign(best=found["val"] == best)
 
 
 def wrong_rows(train, vectors):
@@ -237,34 +233,3 @@ def wrong_rows(train, vectors):
     """
     known = train[train["track_id"].isin(vectors.ids)]
     return known.assign(track_id=np.asarray(vectors.ids, dtype=object)[pd.factorize(known["track_id"])[0]])
-
-
-def beyond_accuracy(study, table, backend, vectors, artists, task):
-    """Coverage, popularity, diversity and the like of the lists of every recommender and variant.
-
-    Parameters
-    ----------
-    study : Study
-    table : dict of {str: dict}
-        All run.
-    backend : str
-    vectors : Vectors
-        Of the space in which diversity is measured, one for all.
-    artists : Series of str
-        Artist of each track, indexed by track id.
-    task : Task
-        Whose first cut-off is used.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by name, one column a measure: means over listeners of the first seed's lists.
-    """
-    train, k = results.parts(study)["train"], task.cutoffs[0]
-    found = {}
-    for name in table:
-        lists = read_parquet(study.path("recommendations", Run(name, backend).file(0, task.name)))
-        scores = beyond.per_user(lists, train, k, vectors=vectors, artists=artists).set_index("user_id")
-        whole = {f"Coverage@{k}": beyond.coverage(lists, task.candidates, k)}
-        found[name] = whole | {f"Gini@{k}": beyond.gini(lists, task.candidates, k)} | scores.mean().to_dict()
-    return pd.DataFrame.from_dict(found, orient="index")

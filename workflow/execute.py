@@ -122,7 +122,7 @@ def fingerprints(study, notebook, backend):
         "63_tuning": ["tuned.json"],
         "22_layers_and_pooling": ["layers.parquet"],
         "31_item_retrieval": ["item_retrieval.parquet"],
-        "60_baselines": [f"per_user/{name}.none.*.parquet" for name in ("chance", *unheard(study))],
+        "60_baselines": ["per_user/*.none.*.parquet"],
         "70_rq1_viability": ["comparisons.parquet", "answers.json"],
     }.get(notebook, [])
     files = sorted(file for pattern in patterns for file in study.path().glob(pattern))
@@ -134,12 +134,6 @@ def fingerprints(study, notebook, backend):
         content = hashlib.sha256("".join(vectors.ids).encode() + vectors.values.tobytes()).hexdigest()[:16]
         found[f"vectors.lance/{backend}"] = content
     return {"notebook": notebook, "backend": backend, "made": found}
-
-
-def unheard(study):
-    """Named recommenders that 60_baselines runs; the hybrids' ids alone are 61's."""
-    table = study.parameters.recommender_table
-    return [name for name, options in table.items() if options.get("kind", name) not in ("knn", "hybrid", "bimodal")]
 
 
 def manifest(study, job, seconds, megabytes):

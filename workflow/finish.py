@@ -19,6 +19,12 @@ def main():
     parser.add_argument("study", help="name of a file in params/")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
+    if options.step == "tuned" and options.set:  # the run itself was in order: what follows it in make goes on
+        print(
+            f"options chosen with {' '.join(options.set)} are not kept, since every later run of study {options.study} "
+            "would use them; to keep them, give these parameters a study of their own in params/"
+        )
+        return 0
     try:
         study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
         print({"answers": answers, "thesis": thesis, "tuned": tuned}[options.step](study))

@@ -17,6 +17,7 @@ from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
 TRAINING = ("40_shallow_net", "50_bert4rec", "61_hybrids")  # on the vectors of one backend
+EXTENDED = ("22_layers_and_pooling", "62_published_vs_corrected", "63_tuning")  # beside hybrids on all backends
 PER_BACKEND = ("20_extract_embeddings", "30_knn", *TRAINING)
 
 
@@ -47,19 +48,51 @@ def extracted(parameters):
     return [name for name in parameters.backend_ids if name != controls.FACTORS]
 
 
+def trainings(parameters, extended):
+    """(notebook, backend) of the jobs that train on vectors, where the table names a recommender for them.
+
+    Hybrids on all backends are for ``make extended``; where they are there, ``make workbook`` keeps them up to date.
+    """
+    study = Study(parameters)
+    bert4rec = study.options("bert4rec").values()
+    named = {
+        "40_shallow_net": study.options("shallow_net"),
+        "50_bert4rec": [options for options in bert4rec if not options.get("ids")],
+        "61_hybrids": [*study.options("hybrid", "bimodal"), *(options for options in bert4rec if options.get("ids"))],
+    }
+    jobs = [(name, backend) for name in TRAINING if named[name] for backend in study.trained_on]
+    few = parameters.hybrid_backends
+    return [
+        job for job in jobs if job[0] != "61_hybrids" or extended or job[1] in few or _is_done(study, job_name(*job))
+    ]
+
+
+def _is_done(study, job):
+    return study.path("done", f"{job}.done.json").is_file()
+
+
 def last_notebooks(parameters, extended):
-    """The notebooks that a study ends in, before the index: what its audio and its listeners allow."""
-    listeners = Study(parameters).has_listeners
+    """The notebooks that a study ends in, before the index: what its audio and its listeners allow.
+
+    What only ``make extended`` runs is kept up to date by ``make workbook`` once it is there.
+    """
+    study = Study(parameters)
+    listeners = study.has_listeners
     compared = listeners and bool(parameters.backend_ids)
+    more = {name: extended or _is_done(study, name) for name in EXTENDED}
     wanted = {
         "11_listening_realism": listeners,
         "12_fit_to_public": parameters.dataset == "recordings",
         "21_inspect_embeddings": bool(extracted(parameters)),
-        "22_layers_and_pooling": extended and bool(parameters.layers_backend),
+        "22_layers_and_pooling": more["22_layers_and_pooling"] and bool(parameters.layers_backend),
         "31_item_retrieval": bool(extracted(parameters)),
         "60_baselines": listeners,
-        "62_published_vs_corrected": extended and compared,
-        "63_tuning": extended and listeners,
+        "62_published_vs_corrected": more["62_published_vs_corrected"]
+        and compared
+        and bool(parameters.variant_table)
+        and parameters.backend in study.trained_on,
+        "63_tuning": more["63_tuning"] and listeners and bool(parameters.tuning_grids),
+        "64_beyond_accuracy": listeners,
         "70_rq1_viability": compared,
     }
     return [name for name, holds in wanted.items() if holds]
@@ -110,23 +143,20 @@ def digest(notebook, parameters):
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
     names = [node.target.id for node in ast.parse(named).body]
-    of_backend = notebook in PER_BACKEND
-    names = [name for name in names if not (name == "backend" and of_backend)]
-    names += ["recommender_table"] if _uses_table(code) else []
-    names += ["variant_table"] if any("variants.table" in source for source in code) else []
+    names = [name for name in names if not (name == "backend" and notebook in PER_BACKEND)]
+    names += (
+        ["recommender_table"] if notebook >= "30" or notebook == "00_index" else []
+    )  # too nested for a parameters cell
+    names += ["variant_table"] if notebook == "62_published_vs_corrected" else []
     return f"{code_digest(code)}-{parameters_digest(parameters, names)}{_tuned_digest(code, parameters)}"
 
 
 def _tuned_digest(code, parameters):
-    """What a search chose, where a notebook's named recommenders are made of it; empty where there is no such file."""
-    tuned = Study(parameters).tuned
-    if not tuned.is_file() or not any(word in source for source in code for word in ("study.named", "variants.table")):
-        return ""
-    return "-" + hashlib.sha256(tuned.read_bytes()).hexdigest()[:8]
-
-
-def _uses_table(code):
-    return any(word in source for source in code for word in ("study.named", "recommender_table", "variants.table"))
+    """What a search chose for the kinds that a notebook names, or for all that it takes variants of."""
+    code = "".join(code)
+    tuned = read_json(Study(parameters).tuned)
+    used = {name: found for name, found in tuned.items() if f'"{found["kind"]}"' in code or "variants.table" in code}
+    return "-" + hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:8] if used else ""
 
 
 def sources_digest(parameters):

@@ -29,6 +29,7 @@ def main():
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters over those of the study")
     parser.add_argument("--plan", action="store_true", help="print jobs, time, disk and what is missing; run nothing")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs at a time (default: %(default)s)")
+    parser.add_argument("--tune", action="store_true", help="only search the options that params leave open")
     parser.add_argument("--extended", action="store_true", help="add hybrids on all backends, layers, variants, tuning")
     parser.add_argument("--profile", help="a folder in workflow/profiles, for a cluster")
     options = parser.parse_args()
@@ -58,8 +59,9 @@ def snakemake(study, options, overrides):
         if options.profile
         else ["--cores", str(options.cores)]
     )
+    target = ["done/63_tuning.done.json"] if options.tune else []
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
+        *(sys.executable, "-m", "snakemake", *target, "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
         *(*where, "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input", "--quiet", "all"),
         *("--configfile", str(config)),
     ]

@@ -190,11 +190,12 @@ def test_without_audio_it_finds_what_listeners_share(planted):
 
 def test_scaling_is_chosen_on_validation(planted):
     train, vectors, parts = planted
-    model = Hybrid(width=16, max_epochs=3).fit(train, vectors, RNG(0), validate=validator(parts["val"]))
+    options = {"scaling": "auto", "width": 16, "max_epochs": 3}
+    model = Hybrid(**options).fit(train, vectors, RNG(0), validate=validator(parts["val"]))
     assert set(model.validation_) == {"none", "centre", "standardise", "whiten"}
     assert model.validation_[model.scaling_] == max(model.validation_.values())
     with pytest.raises(ValueError, match="pass validate="):
-        Hybrid().fit(train, vectors, RNG(0))
+        Hybrid(**options).fit(train, vectors, RNG(0))
 
 
 def test_the_same_seed_gives_the_same_lists(planted):

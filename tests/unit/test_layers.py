@@ -163,10 +163,13 @@ def test_a_backend_without_layers_is_a_sentence(tmp_path, changes, words):
         layers.network(None, parameters(**changes), tmp_path)
 
 
-def test_the_stage_runs_where_a_transformer_is_named():
-    assert "22_layers_and_pooling" in stages.last_notebooks(parameters(), extended=True)
-    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(), extended=False)
-    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(layers_backend=""), extended=True)
+def test_the_stage_runs_where_a_transformer_is_named(tmp_path):
+    runs = str(tmp_path)  # where make extended has not run
+    assert "22_layers_and_pooling" in stages.last_notebooks(parameters(runs_dir=runs), extended=True)
+    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(runs_dir=runs), extended=False)
+    assert "22_layers_and_pooling" not in stages.last_notebooks(
+        parameters(runs_dir=runs, layers_backend=""), extended=True
+    )
     with pytest.raises(ValueError, match="layers in layers_backend, found 'mfcc'"):
         stages.check_backends(parameters(layers_backend="mfcc"))
 

@@ -250,7 +250,7 @@ def test_planted_taste_is_found_and_shuffled_vectors_find_nothing(planted, optio
 
 def test_scaling_is_chosen_on_validation(planted):
     train, vectors, parts = planted
-    options = {"width": 16, "max_epochs": 3, "batch_size": 256}
+    options = {"scaling": "auto", "width": 16, "max_epochs": 3, "batch_size": 256}
     model = ShallowNet(**options).fit(train, vectors, RNG(0), validate=validator(parts["val"]))
     assert set(model.validation_) == {"none", "centre", "standardise", "whiten"}
     assert model.validation_[model.scaling_] == max(model.validation_.values())

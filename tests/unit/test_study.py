@@ -9,7 +9,7 @@ import pytest
 
 from lib import study as studies
 from lib import tuning
-from lib.recommenders import create
+from lib.recommenders import KINDS, create, options
 from lib.study import ROOT, ParameterError, load_parameters, open_study
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -112,10 +112,10 @@ def test_paths_count_from_the_repository(monkeypatch, tmp_path):
     assert studies.resolve(study.relative(tmp_path / "x.wav")) == tmp_path / "x.wav"
 
 
-def tuned(study, name, kind, winner):
+def tuned(study, name, kind, winner, fixed=None):
     table = pd.DataFrame({"validation": [0.5]})
     grid = {option: [value] for option, value in winner.items()}
-    tuning.write(study.tuned, tuning.Search(name, kind, {}, grid), table, winner, 0)
+    tuning.write(study.tuned, tuning.Search(name, kind, fixed or {}, grid), table, winner, 0)
 
 
 @pytest.fixture
@@ -133,9 +133,17 @@ def test_untuned_recommenders_are_as_the_table_says(with_table):
 
 def test_tuned_options_fill_what_the_table_leaves_open_and_replace_nothing(with_table):
     tuned(with_table, "bpr", "bpr", {"lr": 0.1, "width": 32})
-    tuned(with_table, "narrow", "bpr", {"lr": 0.2, "width": 64})
+    assert with_table.named("bpr")["narrow"] == {"lr": 0.1, "width": 8}  # not tuned itself: as its like
+    tuned(with_table, "narrow", "bpr", {"lr": 0.2, "width": 64}, fixed={"width": 8})
     assert with_table.named("bpr") == {"bpr": {"lr": 0.1, "width": 32}, "narrow": {"lr": 0.2, "width": 8}}
     assert with_table.named("ease") == {"ease": {}}
+
+
+def test_what_was_tuned_under_another_table_is_passed_over(with_table):
+    tuned(with_table, "narrow", "bpr", {"lr": 0.2}, fixed={"width": 64})
+    tuned(with_table, "ease", "ease", {"l2": 3.0})  # its kind is no option
+    assert with_table.named("bpr")["narrow"] == {"width": 8}
+    assert with_table.named("ease")["ease"] == {"l2": 3.0}
 
 
 def test_tuned_options_are_those_of_the_study_itself(with_table):
@@ -150,11 +158,46 @@ def test_options_tuned_for_another_kind_are_refused(with_table):
         with_table.named("bpr")
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_tables_name_recommenders_and_options_that_exist(name):
+    parameters = load_parameters(name)
+    table = {own: {"kind": own} | given for own, given in parameters.recommender_table.items()}
+    for given in table.values():
+        assert create(**given).kind == given["kind"]
+    for own, grid in parameters.tuning_grids.items():
+        assert set(grid) <= set(options(table.get(own, {"kind": own})["kind"])), own
+
+
+def test_no_kind_of_recommender_is_forgotten_by_the_table():
+    named = {given.get("kind", own) for own, given in load_parameters("base").recommender_table.items()}
+    assert set(KINDS) - named == {"recbole_bert4rec"}  # to check ours against; no study runs it
+
+
 def test_what_is_tuned_in_the_repository_fits_the_tables():
     # a name or option that is no more would sit there unused, or stop the workbook
     for path in sorted((ROOT / "params" / "tuned").glob("*.json")):
         study = studies.Study(load_parameters(path.stem))
         table = study.parameters.recommender_table
-        for name in json.loads(path.read_text()):
+        for name, entry in json.loads(path.read_text()).items():
             kind = table[name].get("kind", name)
-            assert create(kind, **study.named(kind)[name]).kind == kind
+            named = study.named(kind)[name]
+            assert create(kind, **named).kind == kind
+            assert entry["winner"].items() <= named.items(), f"{name} was tuned beside other options; tune it again"
+
+
+@pytest.mark.parametrize("name", ["base", "toy"])
+def test_grids_search_what_the_table_leaves_open(name):
+    parameters = load_parameters(name)
+    for own, grid in parameters.tuning_grids.items():
+        assert not set(grid) & set(parameters.recommender_table[own])
+
+
+@pytest.mark.parametrize("name", ["base", "toy"])
+def test_the_scaling_of_what_is_trained_on_vectors_is_searched_or_standardised(name):
+    parameters = load_parameters(name)
+    for own, given in parameters.recommender_table.items():
+        kind = given.get("kind", own)
+        if "scaling" in options(kind) and kind != "knn":
+            assert "scaling" not in given
+            assert options(kind)["scaling"] == "standardise"
+            assert "scaling" in parameters.tuning_grids.get(own, parameters.tuning_grids[kind])

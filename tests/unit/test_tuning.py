@@ -102,8 +102,23 @@ def test_every_combination_starts_from_the_same_seed(split, monkeypatch):
 
     drawn = []
     monkeypatch.setattr("lib.recommenders.create", lambda kind, **options: Drawn(**options))
-    tune(Search("x", "drawn", {}, {"a": [1, 2, 3]}), split[0], [], split[1]["val"], 5)
+    tune(Search("x", "mostpop", {}, {"a": [1, 2, 3]}), split[0], [], split[1]["val"], 5)
     assert drawn == [np.random.default_rng(5).integers(1000)] * 3
+
+
+def test_what_has_a_device_gets_it_unless_the_table_names_one(split, monkeypatch):
+    from lib.recommenders.mostpop import MostPop
+
+    made = []
+    monkeypatch.setattr("lib.recommenders.create", lambda kind, **options: made.append((kind, options)) or MostPop())
+    for kind, fixed in (("bpr", {}), ("bpr", {"device": "cpu"}), ("itemknn", {})):
+        tune(Search("x", kind, fixed, {"a": [1]}), split[0], [], split[1]["val"], 0, device="cuda:1")
+    tried = [entry for entry in made if "a" in entry[1]]
+    assert tried == [
+        ("bpr", {"device": "cuda:1", "a": 1}),
+        ("bpr", {"device": "cpu", "a": 1}),
+        ("itemknn", {"a": 1}),
+    ]
 
 
 def test_misspelt_and_doubled_options_are_refused_before_anything_is_tried(split):
@@ -125,10 +140,10 @@ def test_what_was_found_is_kept_and_the_same_search_writes_the_same_bytes(tmp_pa
     keep()
     first = path.read_bytes()
     keep("other", 0.01)
-    assert read(path, "bpr", "bpr") == {"lr": 0.1, "width": 8}  # what was fixed stands in params
-    assert read(path, "other", "bpr")["lr"] == 0.01
+    assert read(path, "bpr", "bpr", fixed) == {"lr": 0.1, "width": 8}  # what was fixed stands in params
+    assert read(path, "other", "bpr", fixed)["lr"] == 0.01
     keep("other", 0.1)  # again: in place of the last
-    assert read(path, "other", "bpr")["lr"] == 0.1
+    assert read(path, "other", "bpr", fixed)["lr"] == 0.1
     path.unlink()
     keep()
     assert path.read_bytes() == first
@@ -159,14 +174,23 @@ def test_a_refused_combination_is_null_in_the_file(tmp_path):
 
 def test_untuned_is_empty_and_stale_or_damaged_is_said(tmp_path):
     path = tmp_path / "s.json"
-    assert read(path, "bpr", "bpr") == {}
+    assert read(path, "bpr", "bpr", {}) == {}
     write(path, Search("bpr", "bpr", {}, {"a": [1]}), pd.DataFrame({"validation": [0.5]}), {"a": 1}, 0)
-    assert read(path, "lightgcn", "lightgcn") == {}
+    assert read(path, "lightgcn", "lightgcn", {}) == {}
     with pytest.raises(TuningError, match="to be of kind ease, found bpr; run make extended again"):
-        read(path, "bpr", "ease")
+        read(path, "bpr", "ease", {})
     path.write_text("{")
     with pytest.raises(TuningError, match=r"Expected JSON in s\.json"):
-        read(path, "bpr", "bpr")
+        read(path, "bpr", "bpr", {})
+
+
+@pytest.mark.parametrize("now", [{}, {"layers": 2}, {"layers": 1, "width": 8}, {"width": 1}])
+def test_a_winner_does_not_outlive_the_table_it_was_found_under(tmp_path, now):
+    path = tmp_path / "s.json"
+    table = pd.DataFrame({"validation": [0.5]})
+    write(path, Search("net", "bert4rec", {"layers": 1}, {"scaling": ["none"]}), table, {"scaling": "none"}, 0)
+    assert read(path, "net", "bert4rec", {"layers": 1}) == {"scaling": "none"}
+    assert read(path, "net", "bert4rec", now) == {}
 
 
 def test_what_the_table_decides_is_not_searched_and_said():
@@ -255,6 +279,15 @@ def test_a_winner_at_the_edge_of_a_long_grid_is_told():
         assert close_calls({"x": found}, {"x": grid}).loc["x", "edge"] == told
 
 
+def test_words_have_no_edge():
+    kinds = ["none", "centre", "standardise", "whiten"]
+    scores = pd.DataFrame(np.random.default_rng(0).normal(range(4), size=(50, 4)))
+    table = pd.DataFrame({"scaling": kinds, "validation": scores.mean(), "refused": ""})
+    found = noise(table, scores, np.random.default_rng(0), n_resamples=100)
+    told = close_calls({"hybrid": found}, {"hybrid": {"scaling": kinds}}).loc["hybrid"]
+    assert told[["winner", "edge"]].tolist() == ["scaling whiten", "–"]  # the last word, in the alphabet as in the grid
+
+
 def test_one_trial_has_no_runner_up():
     scores = pd.DataFrame({0: [0.5, 0.7]})
     table = noise(pd.DataFrame({"l2": [3], "validation": [0.6]}), scores, np.random.default_rng(0), n_resamples=100)
@@ -274,6 +307,24 @@ def test_a_search_is_kept_by_a_step_of_its_own(tmp_path, monkeypatch):
     assert study.named("itemknn") == {"itemknn": {"neighbours": 7}}
 
 
+def test_what_was_found_with_other_parameters_is_not_kept(tmp_path, monkeypatch, capsys):
+    from workflow import finish
+
+    parameters = load_parameters("toy")
+    monkeypatch.setattr("lib.study.ROOT", tmp_path)
+    monkeypatch.setattr("workflow.stages.parameters_of", lambda name, overrides: parameters)
+    study = Study(parameters)
+    table = pd.DataFrame({"validation": [0.5]})
+    write(study.path("tuned.json"), Search("ease", "ease", {}, {"l2": [3.0]}), table, {"l2": 3.0}, 0)
+    monkeypatch.setattr("sys.argv", ["finish.py", "tuned", "toy", "--set", "n_users=300"])
+    assert finish.main() == 0
+    assert "n_users=300 are not kept" in capsys.readouterr().out
+    assert not study.tuned.exists()
+    monkeypatch.setattr("sys.argv", ["finish.py", "tuned", "toy"])
+    assert finish.main() == 0
+    assert read(study.tuned, "ease", "ease", {}) == {"l2": 3.0}
+
+
 def test_a_notebook_of_named_recommenders_depends_on_what_was_tuned(tmp_path, monkeypatch):
     """Canary: baselines of demo would not be made again after another search."""
     from workflow import stages
@@ -283,9 +334,9 @@ def test_a_notebook_of_named_recommenders_depends_on_what_was_tuned(tmp_path, mo
     parameters = load_parameters("toy")
     names = ("60_baselines", "21_inspect_embeddings")
     before = [stages.digest(name, parameters) for name in names]
-    file.write_text("{}")
+    file.write_text('{"bpr": {"kind": "bpr", "winner": {"lr": 0.1}}}')
     first = [stages.digest(name, parameters) for name in names]
-    file.write_text("[]")
+    file.write_text('{"bpr": {"kind": "bpr", "winner": {"lr": 0.2}}}')
     second = [stages.digest(name, parameters) for name in names]
     assert len({before[0], first[0], second[0]}) == 3
     assert before[1] == first[1] == second[1]

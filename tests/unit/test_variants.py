@@ -80,6 +80,17 @@ def test_the_tables_of_params_are_options_that_exist():
             assert recommenders.create(options.pop("kind"), **options)
 
 
+def test_every_variant_of_params_differs_from_what_it_is_of():
+    from lib import recommenders
+
+    for name in ("toy", "demo"):
+        table = variants.table(Study(load_parameters(name)))
+        for options in table.values():
+            if "of" in options:
+                default = recommenders.options(options["kind"]) | {"of": options["of"], "validate": "NDCG"}
+                assert default | options != default | table[options["of"]]
+
+
 def test_a_variant_without_a_difference_lists_the_same_tracks(study, vectors):
     study = with_variants(study, {"same": {"of": "net"}, "other": {"of": "net", "anchor": "item"}})
     table, _ = ran(study, vectors)
@@ -140,7 +151,7 @@ def test_published_validation_ends_training_by_its_own_loss(study, vectors):
     assert by_loss.between(-4, 0).all()  # the loss lies in [0, 4], NDCG in [0, 1]
     assert (history[history["recommender"] == "hybrid"]["validation"] >= 0).all()
     folders = {path.name for path in study.path("checkpoints").iterdir()}
-    assert folders == {"hybrid.x.real.0", "hybrid.x.real.1", "v.x.real.0.published"}
+    assert folders == {"hybrid.x.real.0.NDCG@5", "hybrid.x.real.1.NDCG@5", "v.x.real.0.published"}
 
 
 @pytest.mark.parametrize(("of", "validate"), [("net", "published"), ("hybrid", "loss")])
@@ -155,6 +166,13 @@ def test_scalings_are_tried_of_recommenders_alone(study):
     found = variants.scaled(study, variants.table(study), 6)
     assert list(found) == ["net", "net_centre", "net_standardise"]  # too few tracks to whiten by
     assert found["net_centre"] == NET | {"of": "net", "scaling": "centre"}
+
+
+def test_a_scaling_that_nobody_names_is_the_default_and_not_tried_twice(study):
+    net = {"kind": "shallow_net", "width": 4}
+    found = variants.scaled(study, {"net": net, "pop": {"kind": "mostpop"}}, 6)
+    assert list(found) == ["net_none", "net_centre", "net"]
+    assert found["net"] == net | {"of": "net", "scaling": "standardise"}
 
 
 def test_validation_chooses_among_scalings_whatever_the_test_says(study):
@@ -173,7 +191,7 @@ def test_validation_chooses_among_scalings_whatever_the_test_says(study):
     )
     table = variants.by_scaling(rows, found, todo)
     assert table.index.tolist() == [("net", kind) for kind in kinds]
-    assert table["chosen"].tolist() == [False, True, False, False]
+    assert table["best"].tolist() == [False, True, False, False]
     assert table["hot_test"].tolist() == values["hot_test"]
 
 
@@ -182,17 +200,6 @@ def test_wrong_rows_are_those_of_the_order_of_first_appearance(vectors):
     found = variants.wrong_rows(train, vectors)
     assert found["track_id"].tolist() == ["t00", "t01", "t00"]
     assert found["user_id"].tolist() == list("uuv")
-
-
-def test_beyond_accuracy_has_a_line_for_every_list(study, vectors):
-    study = with_variants(study, {"raw": {"of": "knn", "scaling": "none"}})
-    table, _ = ran(study, vectors)
-    task = results.tasks(study)["hot_test"]
-    artists = pd.Series("one", index=vectors.ids)
-    found = variants.beyond_accuracy(study, table, "x", vectors, artists, task)
-    assert found.index.tolist() == ["knn", "raw"]
-    assert (found[f"KnownArtist@{task.cutoffs[0]}"] == 1).all()
-    assert found[f"Coverage@{task.cutoffs[0]}"].between(0, 1).all()
 
 
 def test_options_of_a_variant_are_not_those_of_the_model(study, vectors):
