@@ -151,7 +151,9 @@ def save_run(study, run, split, by_seed):
 def forget(study, run):
     """Remove all that there is of a run which can no longer be made, so that nothing is compared with it."""
     _forget_files(study, run, "*")
-    remove(study.path("metrics.parquet"), recommender=run.recommender, backend=run.backend, control=run.control)
+    for name in ("metrics", "training"):
+        path = study.path(f"{name}.parquet")
+        remove(path, recommender=run.recommender, backend=run.backend, control=run.control)
 
 
 def _forget_files(study, run, split, keep=()):

@@ -223,7 +223,7 @@ def trained_test(real, permuted) -> pd.DataFrame:
     real : array, shape (B,)
         Statistic of each backend with its real vectors, averaged over seeds where there are several.
     permuted : array, shape (P, B)
-        The same under P >= 5 permutations of tracks, each averaged over as many seeds as the real ones.
+        The same under P >= 5 permutations of tracks, each trained once, with a seed of its own.
 
     Returns
     -------

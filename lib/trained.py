@@ -44,13 +44,13 @@ def spaces(study, backend, vectors, store):
     Returns
     -------
     dict of {str: list of Vectors}
-        Control to one space a run: seeds for `real`, `untrained` and `random`; for `shuffled` as many seeds under each
-        permutation, one permutation after the other, so that its spread is that of what it is held against.
+        Control to one space a run: seeds for `real`, `untrained` and `random`, permutations for `shuffled`, each
+        trained once (`lib.statistics.trained_test` says what that costs).
 
     Examples
     --------
     >>> {control: len(runs) for control, runs in spaces(study, "mfcc", vectors, store).items()}  # doctest: +SKIP
-    {'real': 3, 'shuffled': 15, 'random': 1}
+    {'real': 3, 'shuffled': 5, 'random': 1}
     """
     p = study.parameters
     found = {"real": [vectors] * p.n_seeds}
@@ -59,8 +59,7 @@ def spaces(study, backend, vectors, store):
     if backend in backends.UNTRAINED:
         found["untrained"] = [store.read(backends.UNTRAINED[backend])] * p.n_seeds
     orders = [permutations.permutation(p.seed, number, len(vectors)) for number in range(p.n_trained_permutations)]
-    arranged = [Vectors(vectors.ids, vectors.values[order]) for order in orders]
-    found["shuffled"] = [values for values in arranged for _ in range(p.n_seeds)]
+    found["shuffled"] = [Vectors(vectors.ids, vectors.values[order]) for order in orders]
     found["random"] = [controls.random_vectors(vectors, study.rng("random", backend))]
     return found
 
@@ -177,8 +176,7 @@ def _fitted(study, name, options, backend, control, number, train, vectors, todo
     if "device" in recommenders.options(kind):
         options = {"device": devices.claim(study.parameters.device)} | options
     model = recommenders.create(kind, **options)
-    same = ("real", str(number % study.parameters.n_seeds)) if control == "shuffled" else (control, str(number))
-    rng = study.rng(draws, *same)
+    rng = study.rng(draws, control if control != "shuffled" else "real", str(number))
     # what ended a training is part of its name: the same options under another cut-off are another training
     judge = f"NDCG@{todo['val'].cutoffs[0]}" if validate == "NDCG" else validate
     folder = study.path("checkpoints", f"{name}.{backend}.{control}.{number}.{judge}")
@@ -221,12 +219,10 @@ def _history(model, name, number):
 
 
 def _saved(study, name, split, by_seed):
-    """Metrics of one control on one split; permutations, each a mean of seeds, keep no lists, as those of KNN."""
+    """Metrics of one control on one split; permutations keep no lists, as those of KNN."""
     if name.control == "shuffled":
-        means = [_means(scores, number // study.parameters.n_seeds, split) for number, (_, scores) in by_seed.items()]
-        keys = ["split", "permutation", "metric", "k"]
-        means = pd.concat(means).groupby(keys, as_index=False, sort=False)["value"].mean()
-        results.save_permutations(study, name, means)
+        means = [_means(scores, number, split) for number, (_, scores) in by_seed.items()]
+        results.save_permutations(study, name, pd.concat(means, ignore_index=True))
         by_seed = {0: (None, results.mean_of_seeds([scores for _, scores in by_seed.values()]))}
     return results.save_run(study, name, split, by_seed)
 

@@ -141,13 +141,13 @@ def _seconds(rule, count, study):
 
 
 def _trainings(rule, study):
-    """Of each recommender in a job: seeds, as many with twin and permutations, random vectors; with labels seeds."""
+    """Of each recommender in a job: seeds, as many with the twin, permutations, random vectors; with labels seeds."""
     p = study.parameters
     if rule == "tuning":
         return 1
     if rule in ("baselines", "published_vs_corrected"):
         return p.n_seeds
-    heard = p.n_seeds * (2 + p.n_trained_permutations) + 1
+    heard = 2 * p.n_seeds + p.n_trained_permutations + 1
     return np.mean([p.n_seeds if name in p.label_columns else heard for name in study.trained_on])
 
 
