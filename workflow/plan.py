@@ -22,10 +22,10 @@ SECONDS_A_NOTEBOOK = 10.0
 SECONDS_A_RENDERED_CLIP = 0.4
 # a pair of listener and track: of one training, and of all those of the baselines and of the variants for one seed
 SECONDS_A_PAIR = {
-    "shallow_net": 0.8e-4,
-    "bert4rec": 1.5e-4,
-    "hybrids": 4e-4,
-    "baselines": 6e-4,
+    "shallow_net": 0.6e-4,
+    "bert4rec": 2.5e-4,
+    "hybrids": 4.3e-4,
+    "baselines": 7.5e-4,
     "published_vs_corrected": 3e-3,
     "tuning": 6e-3,
 }
@@ -134,7 +134,7 @@ def _seconds(rule, count, study):
         passing = 0 if p.layers_weights == SMALL_RANDOM else _seconds_a_clip(p.layers_backend) * p.clip_seconds / 30
         return fixed + _clips(study) * (passing + SECONDS_A_PROBED_CLIP)
     if rule == "knn":
-        return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 3e-7
+        return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 7.5e-8
     if rule in SECONDS_A_PAIR:
         return fixed + count * _trainings(rule, study) * p.n_users * p.tracks_per_user * SECONDS_A_PAIR[rule]
     return fixed
