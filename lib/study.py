@@ -250,6 +250,13 @@ class Study:
         return [name for name in everything if name in (self.parameters.trained_backends or everything)]
 
     @property
+    def one_backend(self):
+        """What a notebook on one backend is about: `backend` where the study has it, else its first, or nothing."""
+        ids = self.parameters.backend_ids
+        known = [*ids, *self.parameters.label_columns]
+        return self.parameters.backend if self.parameters.backend in known else (ids[0] if ids else "")
+
+    @property
     def has_listeners(self):
         """Whether there is any listening, simulated or real."""
         return self.parameters.listening_source != NO_LISTENERS

@@ -90,7 +90,7 @@ def last_notebooks(parameters, extended):
         "62_published_vs_corrected": more["62_published_vs_corrected"]
         and compared
         and bool(parameters.variant_table)
-        and parameters.backend in study.trained_on,
+        and study.one_backend in study.trained_on,
         "63_tuning": more["63_tuning"] and listeners and bool(parameters.tuning_grids),
         "64_beyond_accuracy": listeners,
         "70_rq1_viability": compared,

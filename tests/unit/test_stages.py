@@ -59,7 +59,7 @@ def test_what_make_extended_adds_stays(tmp_path):
     done.parent.mkdir(parents=True)
     done.write_text("{}")
     assert name in stages.last_notebooks(p, False)
-    for changes in ({"variant_table": {}}, {"backend": "vgg_mtt"}, {"listening_source": "none"}):
+    for changes in ({"variant_table": {}}, {"backend_ids": ["vgg_mtt"]}, {"listening_source": "none"}):
         assert name not in stages.last_notebooks(parameters(tmp_path, **changes), True)
 
 

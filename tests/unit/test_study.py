@@ -201,3 +201,16 @@ def test_the_scaling_of_what_is_trained_on_vectors_is_searched_or_standardised(n
             assert "scaling" not in given
             assert options(kind)["scaling"] == "standardise"
             assert "scaling" in parameters.tuning_grids.get(own, parameters.tuning_grids[kind])
+
+
+@pytest.mark.parametrize(
+    ("changes", "one"),
+    [
+        ({}, "musicnn_msd"),
+        ({"backend": "artist"}, "artist"),
+        ({"backend_ids": ["mfcc", "vgg_mtt"]}, "mfcc"),
+        ({"backend_ids": []}, ""),
+    ],
+)
+def test_a_notebook_on_one_backend_is_about_one_that_the_study_has(changes, one):
+    assert studies.Study(load_parameters("toy", changes)).one_backend == one
