@@ -155,7 +155,8 @@ def _tuned_digest(code, parameters):
     """What a search chose for the kinds that a notebook names, or for all that it takes variants of."""
     code = "".join(code)
     tuned = read_json(Study(parameters).tuned)
-    used = {name: found for name, found in tuned.items() if f'"{found["kind"]}"' in code or "variants.table" in code}
+    named = {name: found for name, found in tuned.items() if f'"{found["kind"]}"' in code or "variants.table" in code}
+    used = {name: found["winner"] for name, found in named.items()}
     return "-" + hashlib.sha256(json.dumps(used, sort_keys=True).encode()).hexdigest()[:8] if used else ""
 
 
