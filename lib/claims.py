@@ -1,8 +1,6 @@
-"""From scores to claims: comparisons, the smallest effect of interest, verdicts, and the answer to RQ1.
+"""From scores to comparisons: every backend against every control and reference, and the smallest effect of interest.
 
-The rules are those the notebook states before any figure: 'audio informs' means better than shuffled vectors,
-'pretraining helps' means better than the untrained twin, and a backend is viable on cold tracks only where it beats
-shuffled vectors, its twin and the artist's name, each by more than the smallest effect of interest.
+What follows from them for RQ1 is in `lib.viability`.
 """
 
 import itertools
@@ -13,13 +11,12 @@ import pandas as pd
 from lib import backends, results, statistics
 from lib.results import Run
 
-AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "chance")
+AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "collaborative", "chance")
 COLLABORATIVE = ("itemknn", "ease", "bpr", "lightgcn", "sasrec")  # kinds that learn from listening alone
 PERMUTATION_TEST = "max-T permutation over tracks, one-sided"
 TRAINED_TEST = "t against runs under permutations of tracks, pooled over backends, one-sided, Holm"
 RANDOMISATION_TEST = "paired randomisation over users, two-sided, Holm"
 MANY_PERMUTATIONS = 99  # from so many on a trained model is judged by max-T, as KNN is at any number
-ROBUST_SHARE = 0.8  # of the backends must be found where taste follows sound, for the instrument to work
 
 
 def judged(study):
@@ -70,15 +67,14 @@ def comparisons(study, recommender, split):
     ValueError
         Where a trained model has fewer than 5 permuted runs, or a backend lacks a run that another has.
     """
-    learned = recommender not in study.named("knn")
-    ids = [name for name in study.parameters.backend_ids if name in study.trained_on or not learned]
     rows = []
     for against in AGAINST:
-        pairs = [(backend, _other(study, recommender, backend, against)) for backend in ids]
+        pairs = [(backend, _other(study, recommender, backend, against)) for backend in _heard(study, recommender)]
         found = [_compare(study, recommender, split, backend, other) for backend, other in pairs if other]
         found = pd.concat([frame for frame in found if frame is not None] or [pd.DataFrame()], ignore_index=True)
         if found.empty:
             continue
+        found["against"] = against
         if against == "shuffled":
             found = _with_permutation_p(study, recommender, split, found)
         else:
@@ -129,10 +125,76 @@ def overview(frame, against):
     return wide.loc[lines, order["backend_a"]].fillna("–").rename_axis(columns=None)
 
 
+def best_collaborative(study):
+    """The baseline of listening alone that does best on validation listeners; None where none has run.
+
+    Chosen on validation, so that the best of several is not flattered by the test month it is judged on.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    str or None
+        A name from the table in params.
+
+    Examples
+    --------
+    >>> best_collaborative(study)  # doctest: +SKIP
+    'ease'
+    """
+    scores = {name: results.per_user(study, Run(name), "val") for kind in COLLABORATIVE for name in study.named(kind)}
+    means = {name: frame.filter(like="NDCG@").iloc[:, 0].mean() for name, frame in scores.items() if frame is not None}
+    return max(means, key=means.get, default=None)
+
+
+def mean_differences(study, recommender, split, metric):
+    """Real vectors less each control and reference, averaged over backends within each listener.
+
+    Parameters
+    ----------
+    study : Study
+    recommender : str
+        Name from the table in params.
+    split : {'hot_test', 'cold_test'}
+    metric : str
+        Like ``NDCG@50``.
+
+    Returns
+    -------
+    DataFrame
+        ``recommender, split, against, name, diff, ci_low, ci_high, n_backends, n_users``, one row an entry of `AGAINST`
+        that ran; ``name`` says which baseline 'collaborative' is. Intervals are BCa bootstraps over users.
+    """
+    rows = []
+    for against in AGAINST:
+        pairs = [(backend, _other(study, recommender, backend, against)) for backend in _heard(study, recommender)]
+        found = [
+            tuple(results.per_user(study, run, split) for run in (Run(recommender, backend), other))
+            for backend, other in pairs
+            if other
+        ]
+        found = [(a, b) for a, b in found if a is not None and b is not None]
+        if not found:
+            continue
+        real, reference = (
+            results.mean_of_seeds([frame[["user_id", metric]] for frame in side]) for side in zip(*found, strict=True)
+        )
+        rng = study.rng("mean over backends", recommender, split, against)
+        row = statistics.paired_difference(real, reference, rng, n_resamples=study.parameters.n_bootstrap).iloc[0]
+        name = next(other for _, other in pairs if other).recommender if against == "collaborative" else against
+        rows.append(
+            (recommender, split, against, name, row["diff"], row["ci_low"], row["ci_high"], len(found), row["n_users"])
+        )
+    columns = ["recommender", "split", "against", "name", "diff", "ci_low", "ci_high", "n_backends", "n_users"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def smallest_effect(study, recommender, split, metric):
     """δ: the share `delta_fraction` of what there is to gain on a split.
 
-    Hot: best collaborative baseline − shuffled, over the backends that ran. Cold: the artist's name − chance.
+    Hot: `best_collaborative` − shuffled, mean over the backends. Cold: the artist's name − chance.
 
     Parameters
     ----------
@@ -154,152 +216,25 @@ def smallest_effect(study, recommender, split, metric):
         return np.nan if scores is None else scores[metric].mean()
 
     if split == "hot_test":
-        best = np.nanmax([mean(Run(name)) for kind in COLLABORATIVE for name in study.named(kind)])
+        name = best_collaborative(study)
+        best = mean(Run(name)) if name else np.nan
         low = np.nanmean([mean(Run(recommender, backend, "shuffled")) for backend in study.parameters.backend_ids])
     else:
         best, low = mean(Run(recommender, "artist")), mean(Run("chance"))
     return study.parameters.delta_fraction * (best - low)
 
 
-def verdicts(frame, delta, alpha, split):
-    """One verdict a backend by the rule that 70_rq1_viability states.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Comparisons of one recommender, split, metric and k.
-    delta : float
-        Smallest effect of interest.
-    alpha : float
-        Family-wise error.
-    split : {'hot_test', 'cold_test'}
-
-    Returns
-    -------
-    DataFrame
-        ``backend, audio_informs, pretraining_helps, verdict``. Cold verdicts: viable, informative but not viable, not
-        viable, undecided. Hot: useful alone, informative but not useful alone, not useful alone, undecided.
-        `pretraining_helps` is None for a backend without an untrained twin.
-    """
-    needed = ("shuffled", "untrained", "artist") if split == "cold_test" else ("mostpop",)
-    good = "viable" if split == "cold_test" else "useful alone"
-    rows = []
-    for backend, of_backend in frame.groupby("backend_a", sort=False):
-        by = of_backend.set_index("against")
-        informs = bool(by.loc["shuffled", "p_adjusted"] <= alpha)
-        helps = None
-        if "untrained" in by.index:
-            helps = bool(by.loc["untrained", "p_adjusted"] <= alpha and by.loc["untrained", "diff"] > 0)
-        bars = by.reindex([name for name in needed if name in by.index or name != "untrained"])
-        if informs and (bars["ci_low"] > delta).all():
-            verdict = good
-        elif (bars["ci_high"] < delta).any():
-            verdict = f"informative but not {good}" if informs else f"not {good}"
-        else:
-            verdict = "undecided"
-        rows.append((backend, informs, helps, verdict))
-    return pd.DataFrame(rows, columns=["backend", "audio_informs", "pretraining_helps", "verdict"])
-
-
-def side_information(study, frame, delta):
-    """Whether audio is worth having beside ids, for recommenders that have both.
-
-    Parameters
-    ----------
-    study : Study
-    frame : DataFrame
-        Comparisons on hot tracks, of one metric and k.
-    delta : dict of {str: float}
-        Smallest effect of interest of each recommender.
-
-    Returns
-    -------
-    DataFrame
-        ``recommender, backend, diff, ci_low, ci_high, delta, verdict``: useful as side information where the lower
-        limit of the difference to ids alone exceeds delta, not useful where the upper limit lies below it, else
-        undecided.
-    """
-    table = study.parameters.recommender_table
-    both = [name for name, options in table.items() if options.get("ids")]
-    rows = frame[(frame["against"] == "id_only") & frame["recommender"].isin(both)]
-    rows = rows.rename(columns={"backend_a": "backend"}).assign(delta=rows["recommender"].map(delta))
-    verdict = np.select(
-        [rows["ci_low"] > rows["delta"], rows["ci_high"] < rows["delta"]],
-        ["useful as side information", "not useful as side information"],
-        "undecided",
-    )
-    shown = ["recommender", "backend", "diff", "ci_low", "ci_high", "delta", "verdict"]
-    return rows.assign(verdict=verdict)[shown].reset_index(drop=True)
-
-
-def answer_rq1(study, recommender, frame, decided, delta):
-    """The answer to RQ1 as far as one recommender on hot tracks gives it, for ``answers.json``.
-
-    Parameters
-    ----------
-    study : Study
-    recommender : str
-    frame : DataFrame
-        Its comparisons on one split, metric and k.
-    decided : DataFrame
-        From `verdicts`, on the same.
-    delta : float
-        Smallest effect of interest: where the upper limit lies below it the instrument has failed, above it a study
-        that found too few backends is too small to decide.
-
-    Returns
-    -------
-    dict
-        ``status, verdict, statement, n, test, estimate, ci, p``. In a mock world the verdict is about the instrument:
-        it works if it finds what was planted, and finds nothing where nothing was.
-    """
-    shuffled = frame[frame["against"] == "shuffled"]
-    informs, n = int(decided["audio_informs"].sum()), len(decided)
-    helped = [bool(value) for value in decided["pretraining_helps"] if value is not None]
-    label = f"{shuffled['metric'].iloc[0]}@{shuffled['k'].iloc[0]}"
-    estimate, ci = _mean_over_backends(study, recommender, shuffled["split"].iloc[0], label)
-    p, test = float(shuffled["p_adjusted"].min()), shuffled["test"].iloc[0]
-    sentence = (
-        f"{recommender}'s lists from {informs} of {n} backends beat shuffled vectors on hot tracks "
-        f"({label}, mean difference {estimate:+.3f} [{ci[0]:+.3f}, {ci[1]:+.3f}], {test}, "
-        f"P = {int(shuffled['n_permutations'].iloc[0])}, smallest family-wise p = {p:.3f}, "
-        f"n = {int(shuffled['n_users'].iloc[0])} listeners); "
-        f"{sum(helped)} of {len(helped)} networks beat their untrained twin"
-    )
-    if study.world == "mock":
-        status, verdict, sentence = _of_the_instrument(study, sentence, informs, n, undecidable=ci[1] >= delta)
-    else:
-        verdict = "audio_informs" if informs else "not_shown"
-        status = "decided" if informs else "undecided"
-        sentence = f"Among real listeners {sentence}."
-    return {
-        "status": status,
-        "verdict": verdict,
-        "statement": sentence,
-        "n": int(shuffled["n_users"].iloc[0]),
-        "test": test,
-        "estimate": round(estimate, 4),
-        "ci": [round(limit, 4) for limit in ci],
-        "p": round(p, 4),
-    }
-
-
-def _of_the_instrument(study, sentence, informs, n, undecidable):
-    """Status, verdict and sentence of a mock world, where what ought to be found is known."""
-    strength = study.parameters.content_strength
-    works = informs >= ROBUST_SHARE * n if strength > 0 else informs == 0
-    too_small = strength > 0 and not works and undecidable
-    planted = f"{strength:.0%} of taste follows what is heard"
-    how = planted if strength > 0 else "taste has nothing to do with what is heard"
-    sentence = f"In a simulated world where {how}, {sentence}; "
-    sentence += "this tests the instrument and says nothing of real listeners."
-    if too_small:
-        return "undecided", None, f"{sentence} The study is too small to decide."
-    return "decided", "instrument_works" if works else "instrument_fails", sentence
+def _heard(study, recommender):
+    """Backends whose vectors a recommender has had, those of a trained one as params say."""
+    learned = recommender not in study.named("knn")
+    return [name for name in study.parameters.backend_ids if name in study.trained_on or not learned]
 
 
 def _other(study, recommender, backend, against):
     """The run that a backend's real one is held against; None where there is none."""
+    if against == "collaborative":
+        best = best_collaborative(study)
+        return Run(best) if best else None
     if against == "untrained" and backend not in backends.UNTRAINED:
         return None
     if against == "id_only":
@@ -323,9 +258,6 @@ def _compare(study, recommender, split, backend, other):
     rng = study.rng("comparison", recommender, split, backend, other.file(0, split))
     found = statistics.paired_difference(real, reference, rng, n_resamples=study.parameters.n_bootstrap)
     found["p"] = statistics.randomisation_p(real, reference, rng).to_numpy()
-    against = (
-        other.control if other.control != "real" else other.backend if other.backend != "none" else other.recommender
-    )
     return found.assign(
         backend_a=backend,
         control_a="real",
@@ -334,7 +266,6 @@ def _compare(study, recommender, split, backend, other):
         test=RANDOMISATION_TEST,
         n_seeds=len(list(study.path("per_user").glob(Run(recommender, backend).file("*", split)))),
         n_permutations=0,
-        against=against,
     )
 
 
@@ -360,17 +291,3 @@ def _with_permutation_p(study, recommender, split, found):
             )
         )
     return pd.concat(parts, ignore_index=True)
-
-
-def _mean_over_backends(study, recommender, split, label):
-    """Real − shuffled averaged over backends within each user, with its interval over users."""
-    ids = study.parameters.backend_ids
-    real, shuffled = (
-        results.mean_of_seeds(
-            [results.per_user(study, Run(recommender, name, control), split)[["user_id", label]] for name in ids]
-        )
-        for control in ("real", "shuffled")
-    )
-    rng = study.rng("answer", recommender, split)
-    row = statistics.paired_difference(real, shuffled, rng, n_resamples=study.parameters.n_bootstrap).iloc[0]
-    return float(row["diff"]), (float(row["ci_low"]), float(row["ci_high"]))

@@ -178,7 +178,7 @@ def means(axes, frame, *, label, colour):
     sns.despine(ax=axes, left=True)
 
 
-def dots(frame, text_width, *, panel, label, hue, colours, scale=""):
+def dots(frame, text_width, *, panel, label, hue, colours, scale="", reference=None):
     """Means with their intervals in small panels that share their lines, with one legend.
 
     Parameters
@@ -194,6 +194,8 @@ def dots(frame, text_width, *, panel, label, hue, colours, scale=""):
         Of the values of `hue`, in the order of the legend.
     scale : str
         What all panels measure, on one scale that starts at 0; without it each panel has its own.
+    reference : float, optional
+        Where a line is drawn in every panel; the scale then need not start at 0.
 
     Returns
     -------
@@ -209,12 +211,14 @@ def dots(frame, text_width, *, panel, label, hue, colours, scale=""):
     )
     for one, name in zip(axes.flat, names, strict=False):
         own = frame[frame[panel] == name].set_index(label).reindex(lines).reset_index()
+        if reference is not None:
+            one.axvline(reference, color=GREY, lw=0.8)
         means(one, own, label=label, colour=[colours[hues[line]] for line in lines])
         one.set(title=name, xlabel=scale)
         one.grid(axis="y", color="#ececec", lw=0.6)
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
         one.tick_params(axis="x", labelbottom=True)
-    if scale:
+    if scale and reference is None:
         axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
     for empty in axes.flat[len(names) :]:
         empty.set_axis_off()

@@ -1,4 +1,4 @@
-"""Verdicts follow the rule that the notebook states; answers name their world."""
+"""Comparisons hold every pair with the right test; what is saved anew replaces all there was."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,7 @@ import pytest
 from lib import claims, results, statistics
 from lib.results import Run
 from lib.study import Study, load_parameters
+from tests.worlds import finish, permuted, save_scores
 
 
 @pytest.fixture
@@ -15,89 +16,9 @@ def study(tmp_path):
     return Study(load_parameters("toy", overrides))
 
 
-def rows(against, backend="musicnn_msd", p=0.001):
-    """Comparisons of one backend: {against: (diff, ci_low, ci_high)}."""
-    return pd.DataFrame(
-        [
-            {"backend_a": backend, "against": name, "diff": diff, "ci_low": low, "ci_high": high, "p_adjusted": p}
-            for name, (diff, low, high) in against.items()
-        ]
-    )
-
-
-FAR, NEAR, BELOW = (0.1, 0.08, 0.12), (0.02, -0.01, 0.05), (-0.1, -0.12, -0.08)
-
-
-@pytest.mark.parametrize(
-    ("shuffled", "untrained", "artist", "p", "verdict"),
-    [
-        (FAR, FAR, FAR, 0.001, "viable"),
-        (FAR, FAR, FAR, 0.2, "undecided"),  # an interval over users does not decide on shuffled
-        (FAR, BELOW, FAR, 0.001, "informative but not viable"),
-        (FAR, FAR, BELOW, 0.001, "informative but not viable"),
-        (BELOW, FAR, FAR, 0.9, "not viable"),
-        (FAR, NEAR, FAR, 0.001, "undecided"),
-    ],
-)
-def test_the_cold_rule(shuffled, untrained, artist, p, verdict):
-    frame = rows({"shuffled": shuffled, "untrained": untrained, "artist": artist}, p=p)
-    assert claims.verdicts(frame, 0.01, 0.05, "cold_test")["verdict"].tolist() == [verdict]
-
-
-@pytest.mark.parametrize(
-    ("mostpop", "verdict"),
-    [(FAR, "useful alone"), (BELOW, "informative but not useful alone"), (NEAR, "undecided")],
-)
-def test_the_hot_rule(mostpop, verdict):
-    frame = rows({"shuffled": FAR, "untrained": FAR, "mostpop": mostpop})
-    assert claims.verdicts(frame, 0.01, 0.05, "hot_test")["verdict"].tolist() == [verdict]
-
-
-def test_pretraining_helps_only_where_a_twin_was_beaten():
-    found = claims.verdicts(
-        pd.concat(
-            [
-                rows({"shuffled": FAR, "untrained": BELOW, "artist": FAR}),
-                rows({"shuffled": FAR, "artist": FAR}, backend="mfcc"),
-            ]
-        ),
-        0.01,
-        0.05,
-        "cold_test",
-    ).set_index("backend")
-    assert found.loc["musicnn_msd", "pretraining_helps"] is False  # significant, but the wrong way round
-    assert found.loc["mfcc", "pretraining_helps"] is None
-    assert found.loc["mfcc", "verdict"] == "viable"
-
-
-def save(study, run, split, mean, n=60, k=22):
-    rng = np.random.default_rng(abs(hash((run.recommender, run.backend, run.control, split))) % 2**32)
-    users = [f"u{i}" for i in range(n)]
-    values = np.clip(rng.normal(mean, 0.02, n), 0, 1)
-    frame = pd.DataFrame({"user_id": users, f"HitRate@{k}": values, f"Recall@{k}": values, f"NDCG@{k}": values})
-    results.save_run(study, run, split, {0: (None, frame)})
-
-
 @pytest.fixture
 def finished(study):
-    """A finished study whose real vectors are far better than all else."""
-    rng = np.random.default_rng(1)
-    for split in results.TEST_SPLITS:
-        for backend in ("mfcc", "musicnn_msd"):
-            save(study, Run("knn", backend), split, 0.5)
-            save(study, Run("knn", backend, "shuffled"), split, 0.1)
-            values = [
-                {"split": split, "permutation": b, "metric": m, "k": 22, "value": rng.normal(0.1, 0.01)}
-                for b in range(99)
-                for m in ("HitRate", "Recall", "NDCG")
-            ]
-            results.save_permutations(study, Run("knn", backend, "shuffled"), pd.DataFrame(values))
-        save(study, Run("knn", "musicnn_msd", "untrained"), split, 0.3)
-        save(study, Run("knn", "artist"), split, 0.2)
-        save(study, Run("chance"), split, 0.05)
-    save(study, Run("mostpop"), "hot_test", 0.2)
-    save(study, Run("itemknn"), "hot_test", 0.4)
-    return study
+    return finish(study)
 
 
 def test_comparisons_hold_every_pair_with_the_right_test(finished):
@@ -139,28 +60,6 @@ def test_delta_is_a_share_of_what_there_is_to_gain(finished):
     assert cold == pytest.approx(0.05 * (0.2 - 0.05), abs=0.001)
 
 
-def test_the_answer_names_its_world_and_all_keys_exist_from_the_start(finished):
-    assert {results.answers(finished)[key]["status"] for key in ("rq1", "rq2", "rq3")} == {"not_run"}
-    frame = claims.comparisons(finished, "knn", "hot_test")
-    frame = frame[frame["metric"] == "NDCG"]
-    decided = claims.verdicts(frame, 0.01, 0.05, "hot_test")
-    results.save_answer(finished, "rq1", claims.answer_rq1(finished, "knn", frame, decided, 0.01))
-    found = results.answers(finished)
-    assert found["world"] == "mock"
-    assert found["content_strength"] == finished.parameters.content_strength
-    assert (found["rq1"]["status"], found["rq1"]["verdict"]) == ("decided", "instrument_works")
-    assert found["rq1"]["statement"].startswith("In a simulated world where")
-    assert found["rq1"]["ci"][0] < found["rq1"]["estimate"] < found["rq1"]["ci"][1]
-
-
-def test_in_a_null_world_finding_something_is_a_failure_of_the_instrument(finished):
-    null = Study(finished.parameters.model_copy(update={"content_strength": 0.0}))
-    frame = claims.comparisons(null, "knn", "hot_test")
-    frame = frame[frame["metric"] == "NDCG"]
-    answer = claims.answer_rq1(null, "knn", frame, claims.verdicts(frame, 0.01, 0.05, "hot_test"), 0.01)
-    assert answer["verdict"] == "instrument_fails"
-
-
 def test_an_answer_with_missing_keys_is_refused(study):
     with pytest.raises(ValueError, match="Expected an answer with"):
         results.save_answer(study, "rq1", {"status": "decided"})
@@ -200,29 +99,13 @@ def test_the_overview_has_a_line_a_recommender_and_a_column_a_backend(finished):
 def test_audio_beside_ids_is_held_against_the_ids_of_the_same_recommender(trained):
     study = trained
     for backend in ("mfcc", "musicnn_msd"):
-        save(study, Run("bert4rec_ids", backend), "hot_test", 0.5)
-        save(study, Run("bert4rec", backend), "hot_test", 0.2)
-    save(study, Run("bert4rec", control="id_only"), "hot_test", 0.3)
+        save_scores(study, Run("bert4rec_ids", backend), "hot_test", 0.5)
+        save_scores(study, Run("bert4rec", backend), "hot_test", 0.2)
+    save_scores(study, Run("bert4rec", control="id_only"), "hot_test", 0.3)
     for recommender, diff in (("bert4rec_ids", 0.2), ("bert4rec", -0.1)):
         frame = claims.comparisons(study, recommender, "hot_test").query("metric == 'NDCG' and against == 'id_only'")
         assert frame["diff"].tolist() == pytest.approx([diff, diff], abs=0.02)
         assert set(frame["control_b"]) == {"id_only"}
-
-
-@pytest.mark.parametrize(
-    ("interval", "verdict"),
-    [
-        (FAR, "useful as side information"),
-        (BELOW, "not useful as side information"),
-        (NEAR, "undecided"),
-    ],
-)
-def test_audio_beside_ids_has_to_add_more_than_the_smallest_effect(study, interval, verdict):
-    of_both = rows({"id_only": interval}).assign(recommender="bert4rec_ids")
-    of_audio = rows({"id_only": FAR}).assign(recommender="bert4rec")  # has no ids: nothing is beside anything
-    frame = pd.concat([of_both, of_audio])
-    found = claims.side_information(study, frame, {"bert4rec_ids": 0.01, "bert4rec": 0.01})
-    assert found[["recommender", "verdict"]].to_numpy().tolist() == [["bert4rec_ids", verdict]]
 
 
 def test_trained_recommenders_are_judged_on_the_backends_they_are_trained_on(trained):
@@ -237,7 +120,7 @@ def test_trained_recommenders_are_judged_on_the_backends_they_are_trained_on(tra
 def test_what_an_earlier_table_left_is_passed_over(finished):
     alone = Study(finished.parameters.model_copy(update={"trained_backends": ["mfcc"]}))
     for run in (Run("gone", "mfcc"), Run("shallow_net", "mfcc"), Run("shallow_net", "musicnn_msd"), Run("knn", "vgg")):
-        save(finished, run, "hot_test", 0.1)
+        save_scores(finished, run, "hot_test", 0.1)
     found = {(row.recommender, row.backend) for row in results.current(alone).itertuples()}
     assert ("shallow_net", "mfcc") in found
     assert {("knn", "musicnn_msd"), ("knn", "artist"), ("mostpop", "none"), ("chance", "none")} <= found
@@ -293,27 +176,6 @@ def test_new_data_remove_results_of_the_old_and_the_answers_name_the_new_world(s
     assert results.answers(other)["content_strength"] == 0.5
 
 
-@pytest.mark.parametrize(("upper", "verdict"), [(0.005, "instrument_fails"), (0.05, None)])
-def test_finding_too_little_is_failure_only_where_an_effect_is_excluded(finished, monkeypatch, upper, verdict):
-    frame = claims.comparisons(finished, "knn", "hot_test")
-    frame = frame[frame["metric"] == "NDCG"]
-    decided = claims.verdicts(frame, 0.01, 0.05, "hot_test").assign(audio_informs=False)
-    monkeypatch.setattr(claims, "_mean_over_backends", lambda *_: (0.001, (-0.003, upper)))
-    answer = claims.answer_rq1(finished, "knn", frame, decided, 0.01)
-    assert answer["verdict"] == verdict
-    assert answer["status"] == ("undecided" if verdict is None else "decided")
-
-
-def permuted(study, run, split, n, mean=0.1):
-    """`n` permuted runs of a model, saved as 30_knn saves them; returns their NDCG."""
-    rng = np.random.default_rng([n, len(run.backend)])
-    values = rng.normal(mean, 0.01, n)
-    frame = pd.DataFrame({"split": split, "permutation": range(n), "metric": "NDCG", "k": 22, "value": values})
-    every = [frame.assign(metric=name) for name in ("HitRate", "Recall", "NDCG")]
-    results.save_permutations(study, run, pd.concat(every, ignore_index=True))
-    return values
-
-
 @pytest.fixture
 def trained(study):
     """A model of three seeds, better than its five permuted runs on mfcc and no better on musicnn_msd."""
@@ -342,17 +204,6 @@ def test_few_permuted_runs_of_a_trained_model_are_judged_by_t(trained):
     assert set(ndcg["n_permutations"]) == {5}
     assert set(ndcg["n_seeds"]) == {3}
     assert set(ndcg["n_users"]) == {60}  # seeds never count as users
-
-
-def test_the_answer_names_the_test_that_decided(trained):
-    for name in ("mfcc", "musicnn_msd"):
-        permuted(trained, Run("shallow_net", name), "hot_test", 5)
-    frame = claims.comparisons(trained, "shallow_net", "hot_test")
-    frame = frame[frame["metric"] == "NDCG"]
-    decided = pd.DataFrame({"audio_informs": [True, False], "pretraining_helps": [None, None]})
-    answer = claims.answer_rq1(trained, "shallow_net", frame, decided, 0.01)
-    assert answer["test"] == claims.TRAINED_TEST
-    assert f"{claims.TRAINED_TEST}, P = 5" in answer["statement"]
 
 
 @pytest.mark.parametrize(("n", "test"), [(98, "TRAINED_TEST"), (99, "PERMUTATION_TEST")])
