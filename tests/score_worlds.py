@@ -34,7 +34,7 @@ def skewed(rng, shape, zeros=0.0):
     return rng.exponential(size=shape) - 0.5
 
 
-# name: (draw, share of zeros, options, true mean); the largest are those of a demo, the smallest of the unit tests
+# name: (draw, share of zeros, options, true mean)
 SCORES = {
     "NDCG, 60 % zeros": (zero_heavy, 0.6, {}, 0.4 * HIT_MEAN),
     "NDCG, 80 % zeros": (zero_heavy, 0.8, {}, 0.2 * HIT_MEAN),
@@ -166,7 +166,7 @@ def trained_rate(zeros, n, sets, rng, *, permutations=5, backends=5):
 
 
 def multiple_rates(correlation, sets, rng, *, null=15, real=5):
-    """Family-wise rate of Holm and false discovery rate of Benjamini-Hochberg: 20 z tests, 5 of them of a true effect."""
+    """Family-wise rate of Holm, false discovery rate of Benjamini-Hochberg: 20 z tests, 5 of a true effect."""
     family, discovery = [], []
     for _ in range(sets):
         z = np.sqrt(correlation) * rng.normal() + np.sqrt(1 - correlation) * rng.normal(size=null + real)
