@@ -57,7 +57,7 @@ backends: .venv/.ready-test ## what every backend was proven to do, and what it 
 	.venv/bin/python benchmarks/backends.py --out benchmarks/backends.md
 
 thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
-	@.venv/bin/python workflow/finish.py thesis $(STUDY)
+	@.venv/bin/python workflow/finish.py thesis $(STUDY) $(if $(SET),--set $(SET))
 
 lint: .venv/.ready-test ## ruff, on notebooks too
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

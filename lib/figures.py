@@ -144,11 +144,11 @@ def save_table(frame, name, study, caption):
         As for ``save``.
     """
     stem = _stem(name, study)
-    escaped = frame.reset_index().map(lambda cell: _escape(str(cell))).rename(columns=_escape)
+    escaped = frame.reset_index().map(lambda cell: escape_tex(str(cell))).rename(columns=escape_tex)
     latex = escaped.to_latex(
         index=False,
         escape=False,
-        caption=_escape(f"{caption} {_world_sentence(study)}"),
+        caption=escape_tex(f"{caption} {_world_sentence(study)}"),
         label=f"tab:{stem}",
         position="tbp",
     )
@@ -391,16 +391,41 @@ def _write_text(path, text):
         beside.write_text(text)
 
 
-def _escape(text):
-    for plain, latex in (
-        ("\\", r"\textbackslash "),
-        ("_", r"\_"),
-        ("%", r"\%"),
-        ("&", r"\&"),
-        ("#", r"\#"),
-        ("×", r"$\times$"),
-        ("−", r"$-$"),
-        ("δ", r"$\delta$"),
-    ):
-        text = text.replace(plain, latex)
-    return text
+_TEX = {
+    "\\": r"\textbackslash{}",
+    **{plain: f"\\{plain}" for plain in "_%&#$\x7b\x7d"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{plain: f"${plain}$" for plain in "<>|"},
+    "×": r"$\times$",
+    "−": r"$-$",
+    "±": r"$\pm$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "→": r"$\to$",
+    "√": r"$\surd$",
+    "δ": r"$\delta$",
+    "α": r"$\alpha$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+}
+
+
+def escape_tex(text):
+    r"""Plain text as LaTeX sets it, Greek letters and signs included.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> escape_tex("5 % of musicnn_msd")
+    '5 \\% of musicnn\\_msd'
+    """
+    return text.translate(str.maketrans(_TEX))

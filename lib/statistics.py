@@ -208,7 +208,7 @@ def paired_difference_of_seeds(
     -----
     BCa over users x seeds (crossed: Owen 2007, the pigeonhole bootstrap). Of S seeds S - 1 are drawn, since S drawn
     would show (S - 1)/S of their variance (McCarthy and Snowden 1985): a third too little at S = 3. With so few seeds
-    the interval is still too short where seeds matter more than users; benchmarks/statistics.md says by how much.
+    the interval is still too short where seeds matter much; benchmarks/intervals_and_tests.md says by how much.
 
     Examples
     --------

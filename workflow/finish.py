@@ -1,13 +1,12 @@
 """After a run: ``finish.py answers STUDY`` prints the three answers, ``thesis`` and ``tuned`` copy what it made."""
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import results, tuning
+from lib import export, results, tuning
 from lib.study import ROOT, Study
 from workflow import stages
 
@@ -48,15 +47,9 @@ def tuned(study):
 
 
 def thesis(study):
-    """Copy a study's figures, tables and their data into the repository's figures/; other studies' stay."""
-    files = sorted(study.path("figures").glob("[!.]*"))
-    if not files:
-        raise FileNotFoundError(
-            f"Expected figures of study {study.name}, found none: run 'make workbook STUDY={study.name}' first."
-        )
-    for file in files:
-        shutil.copyfile(file, ROOT / "figures" / file.name)
-    return f"{len(files)} files of study {study.name} -> figures/"
+    """Put a study's figures, tables and numbers into the repository's figures/; other studies' stay."""
+    files = export.to_thesis(study, ROOT / "figures")
+    return f"{len(files)} files of study {study.name} -> figures/, listed in figures/README.md"
 
 
 if __name__ == "__main__":

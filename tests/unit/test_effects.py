@@ -57,7 +57,7 @@ def test_equivalence_agrees_with_statsmodels():
         differences = rng.normal(shift, 0.5, 120)
         found = equivalence(differences, delta=0.2)
         assert found["p"] == pytest.approx(ttost_paired(differences, np.zeros(120), -0.2, 0.2)[0])
-        inside = -0.2 < found["ci_low"] and found["ci_high"] < 0.2
+        inside = found["ci_low"] > -0.2 and found["ci_high"] < 0.2
         assert found["equivalent"] == inside == (found["p"] < 0.05)
 
 
@@ -78,10 +78,9 @@ def test_power_agrees_with_statsmodels():
         assert power(-effect, sd, n, alpha, n_tests) == pytest.approx(theirs)
 
 
-def test_power_where_scipy_has_no_numbers_continues_what_it_has():
-    assert np.isnan(stats.nct.sf(4.3, 2, 15.6))  # without which the branch would have no use
+def test_power_at_very_few_users_is_what_simulation_finds():
     near, far = power(5.5, 1.0, 3), power(9.0, 1.0, 3)
-    assert 0.99 < near < far <= 1
+    assert 0.98 < near < far <= 1
     rng = np.random.default_rng(0)
     t = stats.ttest_1samp(rng.normal(8, 1, (100_000, 2)), 0, axis=1)
     assert power(8.0, 1.0, 2) == pytest.approx((t.pvalue < 0.05).mean(), abs=0.005)

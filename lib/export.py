@@ -1,0 +1,305 @@
+r"""What a study made, in the form that a thesis takes in: figures, tables, quoted numbers, and where each comes from.
+
+A thesis says ``\input{figures/numbers}`` once and then quotes by macro. Macros name study and world, so that no number
+of simulated listeners can be taken for one of real ones, and several studies stand side by side.
+"""
+
+import ast
+import json
+import math
+import re
+
+import pandas as pd
+
+from lib import provenance, results
+from lib.figures import escape_tex
+from lib.tables import read_parquet, write_atomically
+
+DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+QUESTIONS = ("rq1", "rq2", "rq3")
+_ANY = r"\w+"  # what a notebook fills in of a name
+NUMBER_COLUMNS = ["macro", "value", "file", "row"]
+CONTENT_COLUMNS = ["file", "notebook", "section", "study", "world", "data", "commit"]
+
+
+def to_thesis(study, folder):
+    """Copy a study's figures, tables and numbers into a thesis's folder; other studies' files stay.
+
+    Parameters
+    ----------
+    study : Study
+    folder : Path
+
+    Returns
+    -------
+    list of str
+        Names of the study's files there. Two exports of the same results write the same bytes; what an earlier export
+        of the study left and this one does not have is removed.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the study has not run; nothing is written then.
+    ValueError
+        Where two numbers would have one macro, or a figure's data name listeners of a real study.
+    """
+    drawn = sorted(study.path("figures").glob("[!.]*"))
+    if not drawn or not study.path("answers.json").is_file():
+        raise FileNotFoundError(
+            f"Expected figures and answers of study {study.name}, found none: "
+            f"run 'make workbook STUDY={study.name}' first."
+        )
+    stamp = f"{study.name}-{study.world}"
+    files = {path.name: path.read_bytes() for path in drawn}
+    _refuse_listeners(study, files)
+    found = numbers(study)
+    listed = contents(study, list(files))
+    files[f"numbers--{stamp}.tex"] = _macros(found, stamp).encode()
+    files[f"numbers--{stamp}.csv"] = found.to_csv(index=False).encode()
+    files[f"contents--{stamp}.csv"] = listed.to_csv(index=False).encode()
+    for name, content in files.items():
+        _write(folder / name, content)
+    for old in folder.glob(f"*--{stamp}.*"):
+        if old.name not in files:
+            old.unlink()
+    _write_overview(folder)
+    return sorted(files)
+
+
+def numbers(study):
+    """Every number of a study that a text may quote, with its macro.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    DataFrame
+        ``macro`` (letters alone, without the backslash), ``value`` (LaTeX), ``file`` (in the study's folder of results)
+        and ``row`` (what stands there). Answers, then scores of the test splits averaged over seeds, then comparisons;
+        what was not computed has no macro, so that quoting it stops LaTeX.
+    """
+    prefix = macro_name(study.name, study.world)
+    prefix = prefix[0].lower() + prefix[1:]
+    rows = [*_of_answers(results.answers(study)), *_of_metrics(study), *_of_comparisons(study)]
+    found = pd.DataFrame(
+        [(prefix + macro, *rest) for macro, *rest in rows if rest[0] is not None], columns=NUMBER_COLUMNS
+    )
+    twice = found["macro"][found["macro"].duplicated()]
+    if len(twice):
+        both = " and ".join(found.loc[found["macro"] == twice.iloc[0], "row"])
+        raise ValueError(f"Expected one number a macro, found \\{twice.iloc[0]} for {both}; give one another name.")
+    return found
+
+
+def contents(study, names):
+    """Where figures and tables come from: of each file the notebook and section that save it, data and commit.
+
+    Parameters
+    ----------
+    study : Study
+    names : list of str
+        File names in the study's ``figures/``.
+
+    Returns
+    -------
+    DataFrame
+        ``file, notebook, section, study, world, data, commit``. Notebook and section are read from the notebooks that
+        ran; '–' where none of them saves the file.
+    """
+    manifest = study.path("manifest.json")
+    ran = json.loads(manifest.read_text()) if manifest.is_file() else {}
+    data = ran.get("data") or provenance.data_fingerprint(study.path("data"))
+    saved = [found for path in sorted(study.path("executed").glob("*.ipynb")) for found in _saved_by(path)]
+    saved.sort(key=lambda found: _ANY in found[0])  # a name written out before one that is filled in
+    rows = []
+    for name in sorted(names):
+        stem = name.rpartition("--")[0]
+        at = next((where for pattern, *where in saved if re.fullmatch(pattern, stem)), ["–", "–"])
+        rows.append([name, *at, study.name, study.world, data, ran.get("commit", "unknown")])
+    return pd.DataFrame(rows, columns=CONTENT_COLUMNS)
+
+
+def macro_name(*words):
+    """Words as one name of letters: ``hot_test`` and ``NDCG@50`` become ``HotTestNDCGAtFiveZero``.
+
+    Examples
+    --------
+    >>> macro_name("demo_h25", "mock", "rq1")
+    'DemoHTwoFiveMockRqOne'
+    """
+    spelled = [re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", word.replace("@", " At ")) for word in words]
+    parts = re.split(r"[^A-Za-z]+", " ".join(spelled))
+    return "".join(part[:1].upper() + part[1:] for part in parts)
+
+
+def as_number(value, decimals=3, *, smallest=None):
+    r"""A number as LaTeX sets it, or None where there is none.
+
+    Parameters
+    ----------
+    value : float or None
+    decimals : int
+    smallest : float, optional
+        What is below is only said to be.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> as_number(-0.0123), as_number(0.0002, smallest=0.001), as_number(-0.0001)
+    ('$-$0.012', '$<$0.001', '0.000')
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    if smallest is not None and value < smallest:
+        return f"$<${smallest:g}"
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        return text.lstrip("-")
+    return text.replace("-", "$-$")
+
+
+def _of_answers(answers):
+    file = "answers.json"
+    yield "World", escape_tex(answers["world"]), file, "world"
+    yield "ContentStrength", as_number(answers["content_strength"], 2), file, "content_strength"
+    for question in QUESTIONS:
+        answer, name = answers[question], macro_name(question)
+        low, high = answer["ci"] or (None, None)
+        for part, value in (
+            *((part, answer[part] and escape_tex(answer[part].replace("_", " "))) for part in ("status", "verdict")),
+            *((part, answer[part] and escape_tex(answer[part])) for part in ("statement", "test")),
+            ("n", as_number(answer["n"], 0)),
+            ("estimate", as_number(answer["estimate"], 4)),
+            ("low", as_number(low, 4)),
+            ("high", as_number(high, 4)),
+            ("p", as_number(answer["p"], smallest=0.001)),
+        ):
+            yield name + macro_name(part), value, file, f"{question} {part}"
+
+
+def _of_metrics(study):
+    file = "metrics.parquet"
+    if not study.path(file).is_file():
+        return
+    rows = results.current(study)
+    rows = rows[rows["split"].isin(results.TEST_SPLITS) & (rows["seed"] == results.MEAN_OF_SEEDS)]
+    for split, n in rows.groupby("split")["n_users"].first().items():
+        yield macro_name(split.removesuffix("_test"), "N"), as_number(n, 0), file, f"{split} n_users"
+    for row in rows.to_dict("records"):
+        key = (row["split"], row["recommender"], row["backend"], row["control"], f"{row['metric']}@{row['k']}")
+        name = macro_name(row["split"].removesuffix("_test"), *key[1:])
+        for part, value in (
+            ("", as_number(row["value"])),
+            ("Low", as_number(row["ci_low"])),
+            ("High", as_number(row["ci_high"])),
+        ):
+            yield name + part, value, file, " ".join([*key, {"": "value"}.get(part, part.lower())])
+
+
+def _of_comparisons(study):
+    file = "comparisons.parquet"
+    if not study.path(file).is_file():
+        return
+    for row in read_parquet(study.path(file)).to_dict("records"):
+        a, b = (f"{row[f'backend_{side}']} {row[f'control_{side}']}" for side in "ab")
+        metric = f"{row['metric']}@{row['k']}"
+        name = macro_name(row["split"].removesuffix("_test"), row["recommender"], a, "over", b, metric)
+        for part, value in (
+            ("Diff", as_number(row["diff"])),
+            ("DiffLow", as_number(row["ci_low"])),
+            ("DiffHigh", as_number(row["ci_high"])),
+            ("P", as_number(row["p"], smallest=0.001)),
+            ("PAdjusted", as_number(row["p_adjusted"], smallest=0.001)),
+        ):
+            yield name + part, value, file, f"{row['split']} {row['recommender']} {a} over {b} {metric} {part}"
+
+
+def _macros(found, stamp):
+    lines = [
+        f"\\newcommand{{\\{macro}}}{{{value}}}" for macro, value in zip(found["macro"], found["value"], strict=True)
+    ]
+    return "\n".join([f"% numbers of {stamp}; numbers--{stamp}.csv says where each comes from", *lines, ""])
+
+
+def _refuse_listeners(study, files):
+    """Data behind a figure of real listeners name none of them."""
+    for name, content in files.items():
+        if study.world == "real" and name.endswith(".csv") and b"user_id" in content.split(b"\n", 1)[0]:
+            raise ValueError(
+                f"Expected no listener in the data behind figures of study {study.name}, found user_id in {name}; "
+                "save a summary instead."
+            )
+
+
+def _saved_by(path):
+    """Of each figure or table that a notebook saves: pattern of its name, the notebook, the section."""
+    section, found = "–", []
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            headings = re.findall(r"^##+ +(.+)$", source, re.MULTILINE)
+            section = headings[-1] if headings else section
+        elif cell["cell_type"] == "code" and "save" in source:
+            found += [(pattern, path.name.split(".")[0], section) for pattern in _names_saved(source)]
+    return found
+
+
+def _names_saved(source):
+    try:
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and len(node.args) > 1]
+    except SyntaxError:  # a cell of magics saves nothing
+        return []
+    names = [call.args[1] for call in calls if ast.unparse(call.func) in ("figures.save", "figures.save_table")]
+    return [_pattern(name) for name in names if isinstance(name, ast.Constant | ast.JoinedStr)]
+
+
+def _pattern(name):
+    """Regular expression of a name given as a literal or an f-string."""
+    parts = name.values if isinstance(name, ast.JoinedStr) else [name]
+    return "".join(re.escape(part.value) if isinstance(part, ast.Constant) else _ANY for part in parts)
+
+
+def _write_overview(folder):
+    """``numbers.tex`` and ``README.md`` of all studies that lie in the folder."""
+    lines = [
+        "% all quoted numbers; every macro names its study and its world",
+        "\\providecommand{\\figuresfolder}{figures}",
+        *(f"\\input{{\\figuresfolder/{path.stem}}}" for path in sorted(folder.glob("numbers--*.tex"))),
+    ]
+    _write(folder / "numbers.tex", "\n".join([*lines, ""]).encode())
+    listed = [pd.read_csv(path, dtype=str) for path in sorted(folder.glob("contents--*.csv"))]
+    _write(folder / "README.md", _readme(pd.concat(listed, ignore_index=True)).encode())
+
+
+def _readme(listed):
+    lines = [
+        "# What lies here, and where it comes from",
+        "",
+        "Written by `make thesis STUDY=…`; nothing here is typed. Figures are PDF and PNG with the data behind them",
+        "(CSV) and their caption; tables are booktabs LaTeX and CSV. `numbers.tex` inputs every number as a macro (say",
+        "`\\newcommand{\\figuresfolder}{…}` before, where this folder is not `figures`); `numbers--*.csv` says which",
+        "row of which result each macro is.",
+        "",
+        "| figure or table | files | notebook | section | study | world | data | commit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    listed = listed.assign(stem=listed["file"].str.rpartition("--")[0])
+    for key, rows in listed.groupby(["study", "world", "stem"], sort=True):
+        kinds = ", ".join(sorted(name.rpartition("--")[2].split(".", 1)[1] for name in rows["file"]))
+        first = rows.iloc[0]
+        cells = [key[2], kinds, first["notebook"], first["section"], key[0], key[1], first["data"], first["commit"]]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _write(path, content):
+    """Write bytes atomically; a file that has them already is left alone."""
+    if path.is_file() and path.read_bytes() == content:
+        return
+    with write_atomically(path) as beside:
+        beside.write_bytes(content)
