@@ -284,20 +284,20 @@ def agreement(values):
     Returns
     -------
     DataFrame
-        ``first, second, n, rho, rho_low, rho_high, p_rho, tau, p_tau, decidable``, one row a pair of columns, of
-        the backends that both have. `decidable` is a sentence where so few backends cannot decide, else empty.
+        ``first, second, n, rho, rho_low, rho_high, p_rho, tau, p_tau, note``, one row a pair of columns, of the
+        backends that both have. `note` says where so few backends cannot decide; the p values are exact.
     """
     rows = []
     for first, second in itertools.combinations(values, 2):
         both = pd.concat([values[first], values[second]], axis=1, join="inner").dropna().to_numpy(float)
         n = len(both)
-        row = {"first": first, "second": second, "n": n, "decidable": correlation.cannot_decide(n) or ""}
+        row = {"first": first, "second": second, "n": n, "note": correlation.cannot_decide(n).split(":")[0]}
         if n >= 3 and (np.ptp(both, axis=0) > 0).all():
             rho, tau = (correlation.exact_correlation(*both.T, method) for method in ("spearman", "kendall"))
             row |= {"rho": rho["estimate"], "rho_low": rho["ci_low"], "rho_high": rho["ci_high"], "p_rho": rho["p"]}
             row |= {"tau": tau["estimate"], "p_tau": tau["p"]}
         rows.append(row)
-    order = ["first", "second", "n", "rho", "rho_low", "rho_high", "p_rho", "tau", "p_tau", "decidable"]
+    order = ["first", "second", "n", "rho", "rho_low", "rho_high", "p_rho", "tau", "p_tau", "note"]
     return pd.DataFrame(rows).reindex(columns=order)
 
 

@@ -110,6 +110,7 @@ def cost_benefit(by_split, text_width, label):
     -------
     Figure
     """
+    first = next(iter(by_split.values()))
     figure, axes = panels(text_width, 1, len(by_split), ratio=0.75, squeeze=False)
     for one, (split, frame) in zip(axes[0], by_split.items(), strict=True):
         crowd = frame.groupby("seconds").cumcount()
@@ -131,8 +132,9 @@ def cost_benefit(by_split, text_width, label):
         one.set_xscale("log")
         one.set(title=f"{split.split('_')[0]} tracks", xlabel="cpu seconds a 30 s clip", ylabel=label[split])
         one.margins(x=0.12)
-    handles, texts = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside lower center", ncols=min(5, len(texts)))
+    ids = in_order(first["backend"])
+    handles = [_marker(backend) for backend in ids]
+    figure.legend(handles, [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
     return figure
 
 
@@ -186,12 +188,12 @@ def worlds(by_split, text_width, label):
 
 
 def beside_published(frame, text_width):
-    """Published scores against ours, a panel a recommender, a point a backend with our interval.
+    """Published scores against ours, a panel a recommender with two backends in common or more, a point a backend.
 
     Parameters
     ----------
     frame : DataFrame
-        From ``lib.backend_worth.beside_published``, of one split.
+        From ``lib.backend_worth.beside_published``, of one split; some recommender with two backends.
     text_width : float
         Inches.
 
@@ -199,26 +201,25 @@ def beside_published(frame, text_width):
     -------
     Figure
     """
-    names = list(frame["recommender"].unique())
+    shared = frame.groupby("recommender")["backend"].nunique()
+    names = [name for name in frame["recommender"].unique() if shared[name] > 1]
     ncols = min(4, len(names))
-    nrows = -(-len(names) // ncols)
-    figure, axes = panels(text_width, nrows, ncols, ratio=0.9, squeeze=False)
+    figure, axes = panels(text_width, -(-len(names) // ncols), ncols, ratio=1.0, squeeze=False)
     shown = {}
     for one, recommender in zip(axes.flat, names, strict=False):
         for row in frame[frame["recommender"] == recommender].itertuples():
-            colour = COLOURS.get(row.backend, GREY)
+            colour, marker = COLOURS.get(row.backend, GREY), MARKERS.get(row.backend, "o")
             one.plot([row.published] * 2, [row.ours_low, row.ours_high], color=colour, lw=1)
-            shown[row.backend], *_ = one.plot(
-                row.published, row.ours, MARKERS.get(row.backend, "o"), color=colour, ms=5, ls=""
-            )
-        one.set_title(recommender)
+            shown[row.backend], *_ = one.plot(row.published, row.ours, marker, color=colour, ms=5, ls="")
+        one.set(title=recommender.replace("_", " "), xlabel="published")
         one.margins(x=0.3)
-        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+        one.set(xlim=(0, None), ylim=(0, None))
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
         one.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
     for empty in axes.flat[len(names) :]:
         empty.set_axis_off()
-    figure.supxlabel("published NDCG")
-    figure.supylabel("ours")
+    for left in axes[:, 0]:
+        left.set_ylabel("ours")
     ids = in_order(shown)
     figure.legend([shown[i] for i in ids], [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
     return figure
@@ -231,6 +232,12 @@ def _dots(axes, ids, values, low, high):
         axes.plot(value, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4.5)
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
+
+
+def _marker(backend):
+    """What a legend shows of a backend."""
+    style = {"marker": MARKERS.get(backend, "o"), "color": COLOURS.get(backend, GREY), "ms": 5.5, "ls": ""}
+    return mpl.lines.Line2D([], [], **style)
 
 
 def _verdict_legend(figure):

@@ -161,8 +161,9 @@ def beside_users(worlds, user_pairs):
     Returns
     -------
     DataFrame
-        ``backend_a, backend_b, users`` (half the interval of the pair alone over listeners)``, worlds`` (half the range
-        that holds 95 % of worlds, t · sd)``, ratio``.
+        ``backend_a, backend_b, users`` (half the interval of the pair alone over listeners)``, worlds`` (1.96 times the
+        standard deviation of the difference over worlds)``, ratio``. Each world has listeners of its own: a ratio of
+        1 is what their luck gives alone, and what is above it is the taste's.
     """
     from scipy import stats
 
@@ -170,8 +171,7 @@ def beside_users(worlds, user_pairs):
     turned = own.rename(columns={"backend_a": "backend_b", "backend_b": "backend_a"})
     keys = ["backend_a", "backend_b"]
     both = worlds.merge(pd.concat([own, turned])[[*keys, "users"]], on=keys)
-    reach = stats.t.ppf(0.975, both["n_worlds"] - 1) if len(both) else 1.0
-    both = both.assign(worlds=reach * both["sd_worlds"])
+    both = both.assign(worlds=stats.norm.ppf(0.975) * both["sd_worlds"])
     return both.assign(ratio=both["worlds"] / both["users"])[[*keys, "users", "worlds", "ratio"]]
 
 

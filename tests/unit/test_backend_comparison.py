@@ -161,8 +161,8 @@ def test_agreement_says_what_few_backends_cannot_decide():
     found = comparison.agreement({"hot": five, "cold": -five, "ours": five[["a", "b"]]}).set_index(["first", "second"])
     assert found.loc[("hot", "cold"), "rho"] == -1
     assert found.loc[("hot", "cold"), "p_rho"] == pytest.approx(2 / 120)
-    assert found.loc[("hot", "cold"), "decidable"] == ""
-    assert "cannot be decided at n = 2" in found.loc[("hot", "ours"), "decidable"]
+    assert found.loc[("hot", "cold"), "note"] == ""
+    assert "cannot be decided at n = 2" in found.loc[("hot", "ours"), "note"]
     assert np.isnan(found.loc[("hot", "ours"), "rho"])
 
 
