@@ -29,11 +29,11 @@ STRENGTHS = {
     "tags": _RIDGE,
 }
 MODELS = ("linear", "mlp")
-MLP_STRENGTHS = (1.0, 10.0)  # alpha
-MLP_WIDTH = 64
+MLP_STRENGTHS = (10.0, 100.0)  # alpha
+MLP_WIDTH = 32
 MOST_TAGS = 50
 _MOST_STEPS = 200
-_MLP_STEPS = 60
+_MLP_STEPS = 40
 
 
 class ProbeError(ValueError):
@@ -135,7 +135,7 @@ def score(vectors, drawn, model="linear"):
         Rows as the labels of the plan.
     drawn : Plan
     model : {'linear', 'mlp'}
-        Logistic regression, or ridge regression for numbers and tags; or a network of one hidden layer of 64 units,
+        Logistic regression, or ridge regression for numbers and tags; or a network of one hidden layer of 32 units,
         which starts from the same weights each time and chooses its strength on the first inner fold alone: time.
 
     Returns
