@@ -1,6 +1,6 @@
 """RQ3: whether what a backend scores in MIR tasks corresponds to what it scores in recommendation.
 
-Public: `recommender_scores`, `correlations`, `published_correlations`, `paired` (the points of one pair), `primary`,
+Public: `recommender_scores`, `correlations`, `published_correlations`, `table`, `paired` (the points of one pair), `primary`,
 `no_primary`, `answer_rq3`. The points are backends: layers of one model, labels and untrained twins are no further
 ones.
 """
@@ -124,6 +124,41 @@ def published_correlations(scores, found, alpha=0.05):
             rows.append(told | _of_pair(own[shared], right[shared], alpha))
     table = pd.DataFrame(rows, columns=["protocol", "label", "recommender", "split", "n", *_RANK, "cannot"])
     return _with_q(table[table["n"] > 0].reset_index(drop=True))
+
+
+def table(rows):
+    """Cells of text of correlations, one row a pair, for reading and for the thesis.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `correlations`.
+
+    Returns
+    -------
+    DataFrame of str
+    """
+    cells = {
+        name: [
+            f"{row[name]:+.2f} [{row[f'{name}_low']:+.2f}, {row[f'{name}_high']:+.2f}]".replace("nan", "–")
+            for row in rows.to_dict("records")
+        ]
+        for name in ("rho", "tau")
+    }
+    return pd.DataFrame(
+        {
+            "task": rows["label"].to_numpy(),
+            "probe": rows["model"].to_numpy(),
+            "recommender": rows["recommender"].to_numpy(),
+            "tracks": rows["split"].str.removesuffix("_test").to_numpy(),
+            "n": rows["n"].to_numpy(),
+            "rho": cells["rho"],
+            "p": rows["rho_p"].map("{:.3f}".format).to_numpy(),
+            "q": rows["rho_q"].map("{:.3f}".format).to_numpy(),
+            "tau": cells["tau"],
+            "p of tau": rows["tau_p"].map("{:.3f}".format).to_numpy(),
+        }
+    ).set_index("task")
 
 
 def primary(tasks, found):

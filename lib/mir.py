@@ -137,8 +137,8 @@ def scores(folds, alpha=0.05):
 def informative(folds):
     """Which probes tell backends apart: spread over backends against the standard error behind it.
 
-    All backends are judged on the same folds, and a fold that is hard for all of them spreads none: the error that counts
-    is that of a backend's distance to the mean of all, fold by fold.
+    All backends are judged on the same folds, and a fold that is hard for all of them spreads none: the error that
+    counts is that of a backend's distance to the mean of all, fold by fold.
 
     Parameters
     ----------
@@ -154,7 +154,8 @@ def informative(folds):
 
     Examples
     --------
-    >>> told = {"label": "tempo", "task": "regression", "model": "linear", "untrained": False, "n_train": 8, "n_test": 2}
+    >>> told = {"label": "tempo", "task": "regression", "model": "linear", "untrained": False}
+    >>> told |= {"n_train": 8, "n_test": 2}
     >>> rows = pd.DataFrame({"backend": ["a", "a", "b", "b"], "fold": [0, 1, 0, 1], "score": [0.1, 0.2, 0.8, 0.9]})
     >>> informative(rows.assign(**told))["informative"].tolist()
     [True]

@@ -10,6 +10,7 @@ from lib.backends import PAPER_NAMES
 from lib.study import ROOT
 
 FILE = ROOT / "lib" / "published" / "mir_scores.csv"
+RECOMMENDERS = FILE.with_name("recommender_results.csv")
 COLUMNS = ["backend", "checkpoint", "task", "dataset", "metric", "value", "probe protocol", "source", "confidence"]
 MIXED = "mixed (self-reported, differing protocols)"  # what arXiv 2409.08987 put side by side
 _SAME = "as in RecSys 2024 paper"  # checkpoints of the papers, whose names we know
@@ -63,6 +64,31 @@ def by_protocol(found):
     groups = groups.assign(n=groups["ids"].map(len), backends=groups["ids"].map(", ".join))
     groups = groups.sort_values(["n", "probe protocol", "label"], ascending=[False, True, True], ignore_index=True)
     return groups.rename(columns={"probe protocol": "protocol"})[["protocol", "label", "n", "backends"]]
+
+
+def recommender_scores(metric="NDCG@50"):
+    """What the backends score in recommendation among real listeners, as arXiv 2604.23077 published it.
+
+    Parameters
+    ----------
+    metric : str
+        As in the published table.
+
+    Returns
+    -------
+    DataFrame
+        ``recommender, split, backend, value``: real vectors at their native width, our ids.
+
+    Examples
+    --------
+    >>> sorted(recommender_scores()["split"].unique())
+    ['cold_test', 'hot_test']
+    """
+    found = pd.read_csv(RECOMMENDERS)
+    found = found[(found["metric"] == metric) & found["backend"].isin(PAPER_NAMES)]
+    found = found[~found["recommender"].str.endswith((" Shuffle", " 100"))]
+    found = found.assign(backend=found["backend"].map(PAPER_NAMES), split=found["split"] + "_test")
+    return found[["recommender", "split", "backend", "value"]].reset_index(drop=True)
 
 
 def _id(backend, checkpoint):
