@@ -1,8 +1,8 @@
 """RQ3: whether what a backend scores in MIR tasks corresponds to what it scores in recommendation.
 
-Public: `recommender_scores`, `correlations`, `published_correlations`, `table`, `paired` (the points of one pair), `primary`,
-`no_primary`, `answer_rq3`. The points are backends: layers of one model, labels and untrained twins are no further
-ones.
+Public: `recommender_scores`, `correlations`, `published_correlations`, `table`, `paired` (the points of one pair),
+`primary`, `no_primary`, `power_at`, `answer_rq3`. The points are backends: layers of one model, labels and untrained
+twins are no further ones.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from lib import backends, correlation, mir, results
 
 PRIMARY = {"label": mir.MEAN_Z, "model": "linear", "recommender": "knn"}  # declared before any figure; on cold tracks
 TEST = "exact permutation over pairings of backends, Spearman, two-sided"
+_OF_MOCK = " This tests the instrument and says nothing of real listeners."
 _PAIR = ["label", "model", "recommender", "split"]
 _RANK = ["rho", "rho_low", "rho_high", "rho_p", "tau", "tau_low", "tau_high", "tau_p"]
 
@@ -221,13 +222,14 @@ def answer_rq3(study, points, split, alpha, reason=""):
         the verdict is about the instrument.
     """
     real = points[~points["untrained"].astype(bool)].dropna(subset=["x", "y"])
-    n = len(real)
+    n = len(study.parameters.backend_ids) if reason else len(real)
     world = _world(study)
     cannot = correlation.cannot_decide(n, alpha)
     empty = {"n": n, "test": TEST, "estimate": None, "ci": None, "p": None}
     about = "whether performance in MIR tasks corresponds to performance in recommendation"
     if reason or cannot:
         cannot = f"cannot be decided: {reason[0].lower()}{reason[1:]}" if reason else f"{cannot}."
+        cannot += _OF_MOCK if study.world == "mock" else ""
         return {"status": "undecided", "verdict": None, "statement": f"{world} {about} {cannot}"} | empty
     found = correlation.exact_correlation(real["x"], real["y"])
     power = power_at(n, study.rng("rq3 power"))
@@ -239,7 +241,7 @@ def answer_rq3(study, points, split, alpha, reason=""):
         + " of cases"
     )
     status, verdict = _verdict(study, found, alpha)
-    sentence += "; this tests the instrument and says nothing of real listeners." if study.world == "mock" else "."
+    sentence += "." + (_OF_MOCK if study.world == "mock" else "")
     if status == "undecided":
         sentence += " Undecided: no relation found among so few backends is almost no evidence that there is none."
     return {"status": status, "verdict": verdict, "statement": sentence} | {

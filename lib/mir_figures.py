@@ -1,13 +1,13 @@
 """Figures of MIR tasks: probes with their chance, what backends score in both, and a map of correlations."""
 
-import numpy as np
 import pandas as pd
 
-from lib import correlation, figures, probes
+from lib import correlation, figures
 from lib.backends import LABELS
 
 _MODELS = {"linear": ("o", -0.16), "mlp": ("s", 0.16)}  # marker, and how far from the middle of its line
 _PANELS_A_ROW = 4
+_SHORT = {"classification": "balanced acc.", "regression": "R²", "key": "weighted score", "tags": "mean ROC AUC"}
 
 
 def probe_panels(found, text_width):
@@ -39,7 +39,7 @@ def probe_panels(found, text_width):
             marker, shift = _MODELS[row["model"]]
             _point(axes, row["backend"], lines.index(row["backend"]) + shift, row, marker)
         axes.axvline(own["chance"].mean(), color="black", lw=0.8, ls=(0, (1, 2)))
-        axes.set(title=f"{label.replace('_', ' ')}\n{probes.SCORES[own['task'].iloc[0]]}")
+        axes.set(title=readable(label), xlabel=_SHORT[own["task"].iloc[0]])
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
         axes.set_yticks(range(len(lines)), [LABELS.get(name, name) for name in lines])
         axes.set_ylim(len(lines) - 0.5, -0.5)
@@ -80,8 +80,8 @@ def scatter(points, panels, text_width, *, ylabel):
     for axes, panel in zip(grid.flat, panels, strict=False):
         own = points[points["panel"] == panel]
         for row in own.to_dict("records"):
-            _cross(axes, row)
-        axes.set(title=f"{panel}\n{_told(own)}")
+            _cross(axes, row, named=len(panels) == 1)
+        axes.set_title(f"{panel}\n{_told(own)}", fontsize=mpl.rcParams["xtick.labelsize"])
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     for axes in grid[:, 0]:
         axes.set_ylabel(ylabel)
@@ -97,12 +97,13 @@ def scatter(points, panels, text_width, *, ylabel):
 
 
 def heat_map(rows, text_width, *, index="label", alpha=0.05):
-    """Spearman's rho of every task (line) with every recommender (column); grey where n cannot decide.
+    """Spearman's rho of every task (line) with every recommender (column), of those that n can decide.
 
     Parameters
     ----------
     rows : DataFrame
-        From ``lib.correspondence.correlations``, of one model, or of `published_correlations`.
+        From ``lib.correspondence.correlations``, of one model, or of `published_correlations`; at least one pair has
+        to be decidable.
     text_width : float
         Of the thesis, inches.
     index : str
@@ -116,36 +117,38 @@ def heat_map(rows, text_width, *, index="label", alpha=0.05):
     """
     import seaborn as sns
 
+    rows = rows[rows["cannot"] == ""]
     rows = rows.assign(
         column=rows["recommender"] + " " + rows["split"].str.removesuffix("_test") + rows["n"].map(" (n = {})".format),
         shown=[_cell(row, alpha) for row in rows.itertuples()],
-        rho=rows["rho"].where(rows["cannot"] == ""),
     )
     lines, columns = rows[index].unique(), rows.sort_values(["split", "recommender"])["column"].unique()
     wide, shown = (
-        rows.pivot_table(index=index, columns="column", values=name, aggfunc="first", dropna=False).reindex(
+        rows.pivot_table(index=index, columns="column", values=name, aggfunc="first").reindex(
             index=lines, columns=columns
         )
         for name in ("rho", "shown")
     )
-    figure, axes = figures.panels(text_width, ratio=min(1.3, 0.045 * len(lines) + 0.33))
+    figure, axes = figures.panels(text_width, ratio=min(1.3, 0.05 * len(lines) + 0.25))
     sns.heatmap(
         wide.astype(float), annot=shown.fillna(""), fmt="", vmin=-1, vmax=1, cmap="RdBu_r", ax=axes, linewidths=0.5,
-        cbar_kws={"label": "Spearman's rho", "shrink": 0.8}, annot_kws={"size": 6},
+        cbar_kws={"label": "Spearman's rho", "shrink": 0.8}, annot_kws={"size": 7},
     )  # fmt: skip
-    axes.set_facecolor("#e4e4e4")
-    for text, (line, column) in zip(axes.texts, np.ndindex(*wide.shape), strict=False):
-        text.set_color("#606060" if np.isnan(wide.iloc[line, column]) else text.get_color())
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
     axes.set_xticks(axes.get_xticks(), [str(name).replace("_", " ") for name in columns], rotation=40, ha="right")
-    axes.set_yticks(axes.get_yticks(), [str(name).replace("_", " ") for name in lines], rotation=0)
+    axes.set_yticks(axes.get_yticks(), [readable(name) for name in lines], rotation=0)
     return figure
 
 
+def readable(label):
+    """How figures call a task."""
+    return label.removesuffix("_mirex").replace("_", " ") + (", MIREX" if label.endswith("_mirex") else "")
+
+
 def _cell(row, alpha):
-    if row.cannot or pd.isna(row.rho):
-        return "–"
+    if pd.isna(row.rho):
+        return ""
     star = "*" if row.rho_q <= alpha else ""
     return f"{row.rho:+.1f}{star}".replace("-", "−")
 
@@ -156,8 +159,8 @@ def _told(points):
     if correlation.cannot_decide(len(real)):
         return f"cannot be decided at n = {len(real)}"
     found = correlation.exact_correlation(real["x"], real["y"])
-    interval = f"[{found['ci_low']:+.2f}, {found['ci_high']:+.2f}]"
-    return f"ρ = {found['estimate']:+.2f} {interval}, p = {found['p']:.3f}".replace("-", "−")
+    told = f"ρ = {found['estimate']:.2f} [{found['ci_low']:.2f}, {found['ci_high']:.2f}], p = {found['p']:.3f}"
+    return told.replace("-", "−").replace("0.", ".")
 
 
 def _backends(frame):
@@ -180,10 +183,12 @@ def _point(axes, backend, line, row, marker):
     axes.plot(row["value"], line, marker, ms=3.2, color=colour, mfc=fill, ls="")
 
 
-def _cross(axes, row):
+def _cross(axes, row, named):
     colour, marker, fill = _style(row["backend"], row["untrained"])
     faint = {"color": colour, "lw": 0.8, "alpha": 0.45}
     axes.plot([row["x_low"], row["x_high"]], [row["y"], row["y"]], **faint)
     axes.plot([row["x"], row["x"]], [row["y_low"], row["y_high"]], **faint)
     label = LABELS.get(row["backend"], row["backend"])
     axes.plot(row["x"], row["y"], marker, ms=4.5, color=colour, mfc=fill, ls="", label=label)
+    if named:
+        axes.annotate(label, (row["x"], row["y"]), (4, 4), textcoords="offset points", fontsize=7, color=colour)
