@@ -74,13 +74,12 @@ def scatter(points, panels, text_width, *, ylabel):
 
     n_columns = min(3, len(panels))
     figure, grid = figures.panels(
-        text_width, -(-len(panels) // n_columns), n_columns, ratio=0.85 if n_columns > 1 else 0.5, squeeze=False,
-        sharey=True, share=1.0 if n_columns > 1 else 0.7,
-    )  # fmt: skip
+        text_width, -(-len(panels) // n_columns), n_columns, ratio=0.3 + 0.18 * n_columns, squeeze=False, sharey=True
+    )
     for axes, panel in zip(grid.flat, panels, strict=False):
         own = points[points["panel"] == panel]
         for row in own.to_dict("records"):
-            _cross(axes, row, named=len(panels) == 1)
+            _cross(axes, row)
         axes.set_title(f"{panel}\n{_told(own)}", fontsize=mpl.rcParams["xtick.labelsize"])
         axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     for axes in grid[:, 0]:
@@ -129,7 +128,7 @@ def heat_map(rows, text_width, *, index="label", alpha=0.05):
         )
         for name in ("rho", "shown")
     )
-    figure, axes = figures.panels(text_width, ratio=min(1.3, 0.05 * len(lines) + 0.25))
+    figure, axes = figures.panels(text_width, ratio=min(0.9, 0.04 * len(lines) + 0.28))
     sns.heatmap(
         wide.astype(float), annot=shown.fillna(""), fmt="", vmin=-1, vmax=1, cmap="RdBu_r", ax=axes, linewidths=0.5,
         cbar_kws={"label": "Spearman's rho", "shrink": 0.8}, annot_kws={"size": 7},
@@ -183,12 +182,10 @@ def _point(axes, backend, line, row, marker):
     axes.plot(row["value"], line, marker, ms=3.2, color=colour, mfc=fill, ls="")
 
 
-def _cross(axes, row, named):
+def _cross(axes, row):
     colour, marker, fill = _style(row["backend"], row["untrained"])
     faint = {"color": colour, "lw": 0.8, "alpha": 0.45}
     axes.plot([row["x_low"], row["x_high"]], [row["y"], row["y"]], **faint)
     axes.plot([row["x"], row["x"]], [row["y_low"], row["y_high"]], **faint)
     label = LABELS.get(row["backend"], row["backend"])
     axes.plot(row["x"], row["y"], marker, ms=4.5, color=colour, mfc=fill, ls="", label=label)
-    if named:
-        axes.annotate(label, (row["x"], row["y"]), (4, 4), textcoords="offset points", fontsize=7, color=colour)

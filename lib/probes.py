@@ -472,7 +472,9 @@ def _chance(target, train, test, task):
     if task == "tags":
         return 0.5
     if task == "key":  # the best that one key for all can do, as far as train tells
-        guesses = {name: keys.mirex_score(target[train], [name] * len(train)).mean() for name in np.unique(target)}
+        guesses = {
+            name: keys.mirex_score(target[train], [name] * len(train)).mean() for name in np.unique(target[train])
+        }
         best = max(guesses, key=guesses.get)
         return _judge(target[test], [best] * len(test), task)
     dummy = DummyRegressor() if task == "regression" else DummyClassifier(strategy="most_frequent")
