@@ -1,5 +1,7 @@
 """RQ3: which points count, q over what could be decided, and an answer that never says more than n allows."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,7 +122,7 @@ def test_six_tenths_over_seven_backends_is_undecided_and_says_what_that_is_worth
     answer = correspondence.answer_rq3(real_study(tmp_path), *points(7, [2, 3, 0, 1, 5, 6, 4]), 0.05)
     assert (answer["status"], answer["verdict"]) == ("undecided", None)
     assert answer["ci"][0] < 0 < answer["ci"][1]
-    assert "0.8 in 50%" in answer["statement"] or "0.8 in 49%" in answer["statement"]
+    assert re.search("0.8 in (49|50|51)%", answer["statement"])
     assert "almost no evidence" in answer["statement"]
 
 
