@@ -89,7 +89,7 @@ def save_data(study, tables):
     if changed:
         for folder in ("recommendations", "per_user", "checkpoints", "done", "failed", "layers.lance"):
             shutil.rmtree(study.path(folder), ignore_errors=True)
-        for name in ("metrics", "permutations", "training", "comparisons", "layers"):
+        for name in ("metrics", "permutations", "training", "comparisons", "layers", "mir_probes"):
             study.path(f"{name}.parquet").unlink(missing_ok=True)
         for name in ("answers.json", "tuned.json"):
             study.path(name).unlink(missing_ok=True)

@@ -69,6 +69,9 @@ class Parameters(pydantic.BaseModel):
     layers_tracks: int = pydantic.Field(ge=2)
     probe_labels: list[str]
     probe_folds: int = pydantic.Field(ge=2)
+    mir_labels: dict[str, Literal["class", "number", "key", "tags"]]
+    mir_groups: list[str]
+    mir_tracks: int = pydantic.Field(ge=2)
     recommender_table: dict[str, dict[str, Any]]
     tuning_grids: dict[str, dict[str, list[Any]]]
     variant_table: dict[str, dict[str, Any]]
