@@ -3,9 +3,9 @@
 Frames are those of `lib.scarcity.collect`. Scores are averaged over draws within each listener; two runs are compared
 over the draws that both have. Intervals are over listeners; what draws differ by stands beside them.
 
-A change of sign is claimed where simultaneous intervals exclude 0 on both sides of it: one bootstrap of listeners serves
-all pairs and shares, and its limits are ``diff ± c se``, where c is the 95 % quantile of the largest ``|diff* - diff| / se``
-of a resample. So hundreds of differences are looked at and all of their intervals hold at once in 95 % of studies.
+A change of sign is claimed where simultaneous intervals exclude 0 on both sides of it: one bootstrap of listeners
+serves all pairs and shares, and its limits are ``diff ± c se``, where c is the 95 % quantile of a resample's largest
+``|diff* - diff| / se``. So hundreds of differences are looked at, and all intervals hold at once in 95 % of studies.
 
 'Still beats' is a fixed sequence: shares are gone down from the whole, and the first at which the lower limit is not
 above 0 ends it. Each step is taken only if all before held, so none needs an adjustment (Maurer, Hothorn and Lehmacher
@@ -14,13 +14,10 @@ above 0 ends it. Each step is taken only if all before held, so none needs an ad
 
 import itertools
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
-from lib import figures, statistics
-from lib.backends import LABELS
+from lib import statistics
 from lib.results import NO_BACKEND
 from lib.scarcity import CHANCE
 
@@ -28,8 +25,9 @@ RUN = ["recommender", "backend"]
 PANEL = ["split", "axis"]
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
 FLIPS, HOLDS = "flips", "holds"
-_DODGE = 0.06  # of a factor of two, between lines
-_MARKERS = "osD^vPXd*<>ph"
+NAMES = {"mostpop": "MostPop"}
+FEW = 100  # listeners, below which an interval over them is said to be weak
+FEW_BACKENDS = 3
 
 
 def label(recommender, backend):
@@ -69,7 +67,30 @@ def curve(scores, rng, *, n_resamples=statistics.RESAMPLES):
         )
         rows.append((*key, means.mean(), low[0], high[0], means.min(), means.max(), len(means), len(by_draw)))
     columns = ["axis", "share", *RUN, "split", "k", "value", "ci_low", "ci_high", "lowest", "highest", "n_draws"]
-    return pd.DataFrame(rows, columns=[*columns, "n_users"])
+    frame = pd.DataFrame(rows, columns=[*columns, "n_users"])
+    order = {name: list(dict.fromkeys(scores[name])) for name in (*PANEL, *RUN)}
+    place = [frame[name].map(order[name].index) for name in (*PANEL, *RUN)]
+    return frame.iloc[np.lexsort([-frame["share"], *place[::-1]])].reset_index(drop=True)
+
+
+def by_panel(frame, function):
+    """What a function finds in each split and axis, as one frame.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With ``split, axis``; it may be empty.
+    function : callable
+        ``function(part, split, axis)`` gives a frame.
+
+    Returns
+    -------
+    DataFrame
+        ``split, axis``, then the columns of what was found.
+    """
+    found = [function(own, *key).assign(split=key[0], axis=key[1]) for key, own in frame.groupby(PANEL, sort=False)]
+    found = pd.concat(found or [function(frame, "", "").assign(split="", axis="")], ignore_index=True)
+    return found[[*PANEL, *found.columns.drop(PANEL)]]
 
 
 def differences(scores, rng, *, n_resamples=statistics.RESAMPLES, level=0.95):
@@ -122,11 +143,11 @@ def flips(found):
     Returns
     -------
     DataFrame
-        ``a, b, verdict, share, turns_at, largest, smallest, n_users``, one row a pair. ``flips``: the sign is decided both
-        ways, and ``share`` is the first, going down, at which it differs from the last that was decided; ``holds``: one
-        sign is decided at every share; else ``undecided``. ``turns_at`` is the first share at which the mean, decided or
-        not, has another sign than at the largest; NaN where it never has. ``largest`` and ``smallest`` are the
-        differences at the ends.
+        ``a, b, verdict, share, turns_at, largest, smallest, n_users``, one row a pair. ``flips``: the sign is decided
+        both ways, and ``share`` is the first, going down, at which it differs from the last that was decided;
+        ``holds``: one sign is decided at every share; else ``undecided``. ``turns_at`` is the first share at which the
+        mean, decided or not, has another sign than at the largest; NaN where it never has. ``largest`` and
+        ``smallest`` are the differences at the ends.
     """
     rows = []
     for (a, b), own in found.groupby(["a", "b"], sort=False):
@@ -160,8 +181,8 @@ def against(scores, reference, rng, *, n_resamples=statistics.RESAMPLES):
     Returns
     -------
     DataFrame
-        ``recommender, backend, share, diff, ci_low, ci_high, verdict, still, n_users, n_draws``, shares falling within a
-        run; BCa intervals over listeners. ``still``: the verdict is better here and at every larger share.
+        ``recommender, backend, share, diff, ci_low, ci_high, verdict, still, n_users, n_draws``, shares falling within
+        a run; BCa intervals over listeners. ``still``: the verdict is better here and at every larger share.
 
     Raises
     ------
@@ -240,104 +261,56 @@ def sentence(row, study, split, k, reference, axis="history"):
     """
     mock = study.world == "mock"
     strength = study.parameters.content_strength if mock else 0
-    world = f"In a simulated world where {strength:.0%} of taste follows what is heard, " if mock else ""
-    world = world or f"Of the listeners of study {study.name}, "
+    world = f"In a simulated world where {strength:.0%} of taste follows what is heard" if mock else ""
+    world = world or f"Of the listeners of study {study.name}"
     who = f"content ({row['recommender']}, {row['backend']})"
-    name = "MostPop" if reference == "mostpop" else reference
-    on = f"on {split.removesuffix('_test')} tracks"
-    numbers = f"NDCG@{k} {row['diff']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}], n = {row['n_users']} listeners"
+    name = f"{NAMES.get(reference, reference)} on {split.removesuffix('_test')} tracks"
+    interval = f"{row['diff']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+    numbers = f"NDCG@{k} {interval}, n = {row['n_users']} listeners"
     if np.isnan(row["share"]):
-        said = {WORSE: f"does not beat {name}", UNDECIDED: f"is not shown to beat {name}"}[row["next"]]
-        text = f"{who} {said} {on} even with all there is ({numbers}): " + (
-            "no smallest history can be named" if row["next"] == WORSE else "undecided"
-        )
+        said = "does not beat" if row["next"] == WORSE else "is not shown to beat"
+        end = "no smallest history can be named" if row["next"] == WORSE else "undecided"
+        text = f"{who} {said} {name} even with all there is ({numbers}): {end}"
     else:
         of = "each history" if axis == "history" else "the catalogue"
-        text = f"{who} still beats {name} {on} with {row['history']:g} tracks a listener ({row['share']:.0%} of {of}; {numbers})"
-        ends = {None: "nothing smaller was tried", BETTER: "", UNDECIDED: "undecided", WORSE: "it does worse"}
-        text += f"; {ends[row['next']]}" if row["next"] is None else f"; at {row['next_share']:.0%}: {ends[row['next']]}"
-    return world + text + ("; this tests the instrument and says nothing of real listeners." if mock else ".")
+        end = "it is undecided" if row["next"] == UNDECIDED else "it does worse"
+        end = f"at {row['next_share']:.0%} {end}" if row["next"] else "nothing smaller was tried"
+        kept = f"{row['history']:g} tracks a listener ({row['share']:.0%} of {of}; {numbers})"
+        text = f"{who} still beats {name} with a history of {kept}; {end}"
+    return f"{world}, {text}{'; this tests the instrument and says nothing of real listeners' if mock else ''}."
 
 
-def drawn(curves, text_width, colours, *, name=lambda row: label(row["recommender"], row["backend"])):
-    """Learning curves in panels, a row a split and a column an axis, one line a run.
+def limits(scores, study):
+    """What these results cannot show, in sentences.
 
     Parameters
     ----------
-    curves : DataFrame
-        From `curve`; rows of chance are drawn as a dotted line.
-    text_width : float
-        Of the thesis, inches.
-    colours : dict of {str: (colour, marker, line style)}
-        Of each line, by what `name` gives, in the order of the legend.
-    name : callable
-        Of a row, the name of its line.
+    scores : DataFrame
+        From `lib.scarcity.collect`.
+    study : Study
 
     Returns
     -------
-    Figure
+    list of str
     """
-    splits, axes_names = list(dict.fromkeys(curves["split"])), list(dict.fromkeys(curves["axis"]))
-    figure, axes = figures.panels(
-        text_width, len(splits), len(axes_names), ratio=0.75, squeeze=False, sharex=True, sharey="row"
-    )
-    curves = curves.assign(line=[name(row) for row in curves.to_dict("records")])
-    for (row, split), (column, axis) in itertools.product(enumerate(splits), enumerate(axes_names)):
-        panel = axes[row, column]
-        own = curves[(curves["split"] == split) & (curves["axis"] == axis)]
-        _lines(panel, own, colours)
-        panel.set(title=f"{split.removesuffix('_test')} tracks, share of {_OF[axis]}" if row == 0 or True else "")
-        panel.set_ylabel(f"NDCG@{own['k'].iloc[0]}" if column == 0 else "")
-        panel.set_xlabel(f"share of {_OF[axis]}" if row == len(splits) - 1 else "")
-    handles = [
-        mpl.lines.Line2D([], [], color=colour, marker=marker, ls=style, ms=4, lw=1.2, label=line)
-        for line, (colour, marker, style) in colours.items()
-        if line in set(curves["line"])
+    own = scores[scores["recommender"] != CHANCE]
+    n = own.groupby("split", sort=False)["user_id"].nunique()
+    said = [
+        f"{count} listeners are judged on {split.removesuffix('_test')} tracks: intervals over so few miss more often "
+        "than they say, and 'undecided' is the likely verdict whatever is true."
+        for split, count in n.items()
+        if count < FEW
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    return figure
-
-
-_OF = {"history": "each history", "catalogue": "the catalogue"}
-
-
-def _lines(panel, own, colours):
-    """Lines of one panel, a little beside each other so that intervals can be told apart."""
-    names = [line for line in colours if line in set(own["line"])]
-    for place, line in enumerate(names):
-        points = own[own["line"] == line].sort_values("share")
-        colour, marker, style = colours[line]
-        beside = 2 ** (_DODGE * (place - (len(names) - 1) / 2))
-        x = points["share"] * beside
-        if line == CHANCE:
-            panel.plot(points["share"], points["value"], color=colour, ls=style, lw=1)
-            continue
-        panel.vlines(x, points["ci_low"], points["ci_high"], colors=colour, lw=0.7, alpha=0.6)
-        panel.plot(x, points["value"], color=colour, marker=marker, ls=style, ms=3.5, lw=1.2)
-    ticks = sorted(own["share"].unique())
-    panel.set_xscale("log", base=2)
-    panel.set_xticks(ticks, [f"{share:.0%}" for share in ticks])
-    panel.minorticks_off()
-    panel.set_ylim(0, None)
-
-
-def styles(names, dashed=()):
-    """A colour, a marker and a line style for each of some names, chance last and grey."""
-    palette = sns.color_palette("colorblind", 10)
-    found = {
-        name: (palette[place % len(palette)], _MARKERS[place % len(_MARKERS)], "--" if name in dashed else "-")
-        for place, name in enumerate(name for name in names if name != CHANCE)
-    }
-    return found | {CHANCE: (figures.GREY, "", ":")}
-
-
-def backend_styles(backends):
-    """The same for backends, in the colours they have everywhere."""
-    found = {
-        name: (figures.COLOURS.get(name, figures.GREY), figures.MARKERS.get(name, "o"), "-")
-        for name in figures.in_order(backends)
-    }
-    return {LABELS.get(name, name): style for name, style in found.items()} | {CHANCE: (figures.GREY, "", ":")}
+    single = sorted(own.groupby("recommender")["draw"].nunique().loc[lambda draws: draws == 1].index)
+    if single:
+        said.append(f"One draw and one training of {', '.join(single)}: how much another would differ is not known.")
+    if len(own["share"].unique()) < 3:
+        said.append("With two shares there is no shape of a curve, and no smallest history between them.")
+    heard = [name for name in study.parameters.backend_ids if name in set(own["backend"])]
+    if len(heard) < FEW_BACKENDS:
+        said.append(f"Vectors of {', '.join(heard) or 'no backend'}: nothing is said of how backends in general fare.")
+    said.append("Options were chosen with all there is: what is best with less may differ, and all curves share that.")
+    return said
 
 
 def _draws(scores):

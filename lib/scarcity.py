@@ -10,11 +10,12 @@ Two axes, each a share of what train holds:
 Subsets are nested: what 10 % keeps, 25 % keeps too. What is judged never changes: the same listeners, the same pairs to
 be found, the same candidates, and what a listener heard in the whole of train is listed in no cell.
 
-Every cell (axis, share, draw, run) is kept as a small file in the study's ``scarcity/``, so that an interrupted run goes
-on from there.
+Every cell (axis, share, draw, run) is kept as a small file in the study's ``scarcity/``: what was interrupted goes on
+from there.
 """
 
 import hashlib
+import itertools
 import json
 from dataclasses import astuple
 
@@ -156,6 +157,11 @@ def runs(study):
     return found
 
 
+def primary_backends(study):
+    """What one figure of all recommenders shows: the one backend of the study, and those that have none."""
+    return [study.one_backend, NO_BACKEND]
+
+
 def n_draws(study, options):
     """How often each share is drawn for a recommender: one that is trained costs more, and is drawn less often."""
     p = study.parameters
@@ -175,8 +181,8 @@ def collect(study, *, progress=show):
     -------
     scores : DataFrame
         ``axis, share, draw, recommender, backend, split, k, user_id, value``: NDCG at the first cut-off of each test
-        split, chance among the recommenders. Draw d of a share is of the same pairs for all; where nothing is taken
-        away draws are trainings.
+        split, chance among the recommenders. Draw d of a share is of the same pairs for all; at a share of 1 draws are
+        trainings, and all the same of what is not trained.
     left_out : dict of {str: str}
         Run to the sentence that says why it could not be fitted in some cell; it has no scores there.
 
@@ -194,10 +200,11 @@ def collect(study, *, progress=show):
         for run, options in runs(study).items()
         for axis in AXES
         for share in shares(study)
-        for draw in range(n_draws(study, options) if share < 1 or options["kind"] not in DRAWLESS else 1)
+        for draw in range(n_draws(study, options))
     ]
     for run, options, axis, share, draw in progress(jobs, label="scarcity", unit="cell"):
-        whole = _of_study(study, run, draw, todo) if share == 1 else None
+        seed = 0 if options["kind"] in DRAWLESS else draw
+        whole = _of_study(study, run, seed, todo) if share == 1 else None
         if whole is None:
             if run.backend not in spaces:
                 spaces[run.backend] = controls.vectors(study, tracks, store, run.backend)
@@ -234,12 +241,13 @@ def _primary(scores, task):
 
 
 def _chance(study, todo):
-    """Exact chance, which no share changes."""
-    frames = []
+    """Exact chance, which no share and no draw changes."""
+    frames, p = [], study.parameters
     for split in results.judged(todo):
         own = _primary(evaluation.chance(todo[split], todo[split].cutoffs[0]), todo[split])
         for axis in AXES:
-            frames += [own.assign(axis=axis, share=share, draw=0) for share in shares(study)]
+            cells = itertools.product(shares(study), range(max(p.scarcity_draws, p.scarcity_trainings)))
+            frames += [own.assign(axis=axis, share=share, draw=draw) for share, draw in cells]
     return pd.concat(frames, ignore_index=True).assign(recommender=CHANCE, backend=NO_BACKEND)[COLUMNS]
 
 

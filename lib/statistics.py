@@ -49,7 +49,7 @@ def bootstrap_means(
     if n < 2:
         return np.full(m, np.nan), np.full(m, np.nan)
     mean = values.mean(axis=0)
-    means = _resampled_means(values, rng, n_resamples)
+    means = resampled_means(values, rng, n_resamples)
     below = ((means < mean).mean(axis=0) + (means <= mean).mean(axis=0)) / 2
     bias = stats.norm.ppf(np.clip(below, 1 / (2 * n_resamples), 1 - 1 / (2 * n_resamples)))
     deviation = values - mean
@@ -65,7 +65,7 @@ def bootstrap_means(
     return np.where(constant, mean, low), np.where(constant, mean, high)
 
 
-def _resampled_means(values: np.ndarray, rng: np.random.Generator, n_resamples: int) -> np.ndarray:
+def resampled_means(values: np.ndarray, rng: np.random.Generator, n_resamples: int) -> np.ndarray:
     """Column means of rows drawn with replacement, shape (n_resamples, m)."""
     n = len(values)
     step = max(1, DRAWS_AT_A_TIME // n)
