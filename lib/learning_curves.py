@@ -17,7 +17,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lib import statistics
+from lib import figures, statistics
 from lib.results import NO_BACKEND
 from lib.scarcity import CHANCE
 
@@ -265,7 +265,7 @@ def sentence(row, study, split, k, reference, axis="history"):
     world = world or f"Of the listeners of study {study.name}"
     who = f"content ({row['recommender']}, {row['backend']})"
     name = f"{NAMES.get(reference, reference)} on {split.removesuffix('_test')} tracks"
-    interval = f"{row['diff']:+.3f} [{row['ci_low']:+.3f}, {row['ci_high']:+.3f}]"
+    interval = figures.signed_with_interval(row["diff"], row["ci_low"], row["ci_high"])
     numbers = f"NDCG@{k} {interval}, n = {row['n_users']} listeners"
     if np.isnan(row["share"]):
         said = "does not beat" if row["next"] == WORSE else "is not shown to beat"
