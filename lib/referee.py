@@ -275,8 +275,9 @@ def artist_sentence(shares, scores, recommender, backend, split):
     row = of_run[0].iloc[0]
     excess = figures.signed_with_interval(row["excess"], row["ci_low"], row["ci_high"])
     text = (
-        f"{recommender} ({backend}) on {kind} tracks: {row['share']:.0%} of the first {row['k']} are by artists whom the "
-        f"listener has played, {row['chance']:.0%} of a random list (excess {excess}, n = {row['n_users']} listeners)"
+        f"{recommender} ({backend}) on {kind} tracks: {row['share']:.0%} of the first {row['k']} are by artists whom "
+        f"the listener has played, {row['chance']:.0%} of a random list "
+        f"(excess {excess}, n = {row['n_users']} listeners)"
     )
     for stratum in (NOT_OWN, NEW):
         own = of_run[1][of_run[1]["stratum"] == stratum]

@@ -47,6 +47,14 @@ def test_smaller_subsets_lie_within_larger_ones(axis):
     assert len(kept[0]) > len(kept[1]) > len(kept[-1])
 
 
+@pytest.mark.parametrize("axis", scarcity.AXES)
+def test_the_subsets_of_a_study_are_nested_and_draws_differ(study, axis):
+    train = results.parts(study)["train"]
+    kept = [[set(scarcity.subset(study, train, axis, share, draw).index) for share in SHARES] for draw in (0, 1)]
+    assert all(small <= large for own in kept for large, small in itertools.pairwise(own))
+    assert kept[0][1] != kept[1][1]
+
+
 def test_canary_a_draw_for_each_share_is_not_nested():
     train = train_of([40, 17, 3, 1])
     kept = [
@@ -94,6 +102,20 @@ def test_every_cell_judges_the_same_listeners(study):
     assert scores["share"].unique().tolist() == [1.0, 0.5, 0.25]
     assert scores.groupby("recommender")["draw"].nunique().to_dict() == {"chance": 2, "knn": 2, "mostpop": 2}
     assert set(scores.loc[scores["recommender"] == "mostpop", "split"]) == {"hot_test"}
+
+
+def test_canary_every_cell_is_given_the_tasks_of_the_whole(study, monkeypatch):
+    """Tasks made of what is left would rank fewer candidates and list what was withheld."""
+    asked, original = [], evaluation.recommend_and_score
+    monkeypatch.setattr(
+        evaluation, "recommend_and_score", lambda model, task: asked.append(task) or original(model, task)
+    )
+    scarcity.collect(study)
+    hot = results.tasks(study)["hot_test"]
+    asked = [task for task in asked if task.name == "hot_test"]
+    assert len(asked) == 2 * 2 * (2 * 2 + 2)  # runs x axes x (two smaller shares of two draws, and the whole twice)
+    assert all(list(task.candidates) == list(hot.candidates) for task in asked)
+    assert all(len(task.history) == len(hot.history) for task in asked)
 
 
 def test_candidates_and_what_was_heard_are_those_of_the_whole(study):
