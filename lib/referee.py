@@ -438,7 +438,8 @@ def without_duplicates(study, todo, groups):
     DataFrame
         ``split, recommender, backend, k, all, without, diff, ci_low, ci_high, n_users, n_pairs``: means over the
         listeners who have a pair left, n_pairs those taken away; diff is without − all with a BCa interval over
-        listeners. Empty where no pair is given away.
+        listeners. Fewer pairs to be found move NDCG by themselves, so hold runs against each other. Empty where no
+        pair is given away.
     """
     train, rows = results.parts(study)["train"], []
     for split in results.judged(todo):

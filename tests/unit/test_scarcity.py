@@ -9,7 +9,7 @@ from worlds import numbered_vectors, write_parts
 
 from lib import evaluation, results, scarcity
 from lib.results import Run
-from lib.study import Study, load_parameters
+from lib.study import ROOT, Study, load_parameters
 from lib.tables import read_parquet, write_parquet
 from lib.vectors import VectorStore
 
@@ -175,6 +175,13 @@ def test_an_unknown_recommender_is_a_sentence(study):
     other = Study(study.parameters.model_copy(update={"scarcity_recommenders": ["ease"]}))
     with pytest.raises(ValueError, match="Expected scarcity_recommenders among knn, mostpop, found 'ease'"):
         scarcity.runs(other)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_names_recommenders_of_its_table(path):
+    p = load_parameters("toy" if path.stem == "base" else path.stem)
+    assert set(p.scarcity_recommenders) <= set(p.recommender_table)
+    assert set(p.scarcity_backends) <= {*p.backend_ids, *p.label_columns}
 
 
 def test_a_study_without_audio_has_its_baselines(study):
