@@ -164,6 +164,17 @@ def mean_with_interval(rows):
     ]
 
 
+def signed_with_interval(difference, low, high):
+    """A difference like ``+0.123 [+0.101, +0.145]``, or ``+0.123`` without an interval.
+
+    Examples
+    --------
+    >>> signed_with_interval(0.1, -0.02, 0.3), signed_with_interval(0.1, math.nan, math.nan)
+    ('+0.100 [-0.020, +0.300]', '+0.100')
+    """
+    return f"{difference:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
+
+
 def means(axes, frame, *, label, colour):
     """Means with their intervals, one a line, top line first: ``value, ci_low, ci_high`` and the column `label`.
 

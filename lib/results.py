@@ -87,7 +87,7 @@ def save_data(study, tables):
             write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
-        for folder in ("recommendations", "per_user", "checkpoints", "done", "failed", "layers.lance"):
+        for folder in ("recommendations", "per_user", "checkpoints", "done", "failed", "layers.lance", "scarcity"):
             shutil.rmtree(study.path(folder), ignore_errors=True)
         for name in ("metrics", "permutations", "training", "comparisons", "layers", "mir_probes"):
             study.path(f"{name}.parquet").unlink(missing_ok=True)

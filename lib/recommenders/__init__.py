@@ -8,7 +8,7 @@ import inspect
 from lib.recommenders.base import CannotFitError, Recommender
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "options", "top_k"]
+__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "needs_vectors", "options", "top_k"]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {
@@ -53,6 +53,17 @@ def options(kind: str) -> dict:
     {'weighting': 'uniform', 'scaling': 'auto'}
     """
     return {name: parameter.default for name, parameter in inspect.signature(_class(kind)).parameters.items()}
+
+
+def needs_vectors(kind: str) -> bool:
+    """Whether a kind of recommender learns from vectors of tracks.
+
+    Examples
+    --------
+    >>> needs_vectors("knn"), needs_vectors("mostpop")
+    (True, False)
+    """
+    return _class(kind).needs_vectors
 
 
 def _class(kind: str):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lib.backends import LABELS, REGISTRY, UNTRAINED, cards, names
+from lib.backends.registry import OVERLAPS
 
 TRAINED = names(twins=False)
 HERE = "run python -m lib.backends.cards"
@@ -52,6 +53,21 @@ def test_a_card_says_all_there_is_to_know(name, sections):
         assert entry.hub in said["weights"]
         assert (entry.revision or "not pinned") in said["weights"]
         assert all(file in said["files"] for file in entry.files)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_card_says_whether_the_catalogue_was_trained_on(name, sections):
+    overlap = REGISTRY[name].overlap
+    level, why = overlap.split(": ", 1)
+    assert level in OVERLAPS
+    assert why
+    assert f"| overlap with Music4All | {overlap} |\n" in sections[f"{LABELS[name]} (`{name}`)"]
+    assert (level == "none") == REGISTRY[name].training.startswith("none")
+
+
+def test_last_fm_is_named_where_its_tags_were_the_targets():
+    for name in TRAINED:
+        assert ("Last.fm" in REGISTRY[name].training) == ("Last.fm" in REGISTRY[name].overlap), name
 
 
 @pytest.mark.parametrize("name", TRAINED)
