@@ -19,6 +19,20 @@ ALPHA = 0.05
 PRIMARY = "mean z"  # of all probes: what the primary pair of RQ3 correlates
 KEYS = ["world", "strength", "seed"]
 FEWER = 12  # backends of a world that are looked at alone: so many a study could have
+FIRST, FOUND = "planted task ranks first", "planted task ranks first, p <= .05"
+# questions by the columns of tables that they stand in
+RECOVERED = {FIRST: "first", FOUND: "first, p <= .05", "mean z found, p <= .05": "mean z found"}
+RANKED = {f"{task} ranks first": task for task in TASKS}
+BEST = {"planted best backend ranks first": "first", "planted best backend among the first three": "first three"}
+BY_BOTH = {FOUND: "by pairing", f"{FOUND} by both tests": "by both tests"}
+PAIRING = {f"{task}: p <= .05 by pairing": f"{task}, pairing" for task in [*TASKS, PRIMARY]}
+PAIRING |= {"any task: p <= .05 by pairing, Holm": "any task, pairing"}
+ARRANGEMENT = {f"{task}: p <= .05 by arrangement": f"{task}, arrangement" for task in [*TASKS, PRIMARY]}
+ARRANGEMENT |= {
+    "any task: p <= .05 by arrangement, max-T": "any task, arrangement",
+    "any task: p <= .05 by both tests": "any task, both tests",
+    "any backend beats shuffled, max-T": "any backend beats shuffled",
+}
 RATE_COLUMNS = ["world", "strength", "n_backends", "split", "question", "count", "worlds", "rate", "low", "high"]
 
 
@@ -54,11 +68,24 @@ def correlations(backends, n_backends):
             table = pd.DataFrame({"task": list(found), "rho": [one["estimate"] for one in found.values()]})
             table["p"] = [one["p"] for one in found.values()]
             table["p_holm"] = [*holm(table["p"][: len(TASKS)]), table["p"].iloc[-1]]
-            table["first"] = table["rho"] == table["rho"][: len(TASKS)].max()
+            table["first"] = [*stands_out(table["rho"][: len(TASKS)]), False]
             table[["p_arrangement", "p_arrangement_adjusted"]] = _arrangement(world, split, scores, table["rho"])
             rows.append(table.assign(**dict(zip(KEYS, key, strict=True)), n_backends=n_backends, split=split))
     order = [*KEYS, "n_backends", "split", "task", "rho", "p", "p_holm", "first"]
     return pd.concat(rows, ignore_index=True)[[*order, "p_arrangement", "p_arrangement_adjusted"]]
+
+
+def stands_out(values):
+    """Whether a value is the highest, and the only one so high: bool, one a value.
+
+    Examples
+    --------
+    >>> stands_out([0.6, 0.6, 0.1]).tolist(), stands_out([0.6, 0.5, 0.1]).tolist()
+    ([False, False, False], [True, False, False])
+    """
+    values = np.asarray(values, float)
+    highest = values >= values.max() - 1e-12
+    return highest & (highest.sum() == 1)
 
 
 def _scores(real, seed):
@@ -134,11 +161,11 @@ def planted(found):
         asked = {f"{task} ranks first": by_task[task]["first"] for task in TASKS}
         if len(WORLDS[key[0]]) == 1:
             own = by_task[key[0]]
-            asked["planted task ranks first"] = own["first"]
-            asked["planted task ranks first, p <= .05"] = own["first"] & (own["p_holm"] <= ALPHA)
+            asked[FIRST] = own["first"]
+            asked[FOUND] = own["first"] & (own["p_holm"] <= ALPHA)
             if own["p_arrangement"].notna().all():
                 both = own[["p_holm", "p_arrangement_adjusted"]].max(axis=1) <= ALPHA
-                asked["planted task ranks first, p <= .05 by both tests"] = own["first"] & both
+                asked[f"{FOUND} by both tests"] = own["first"] & both
         primary = by_task[PRIMARY]
         asked["mean z found, p <= .05"] = (primary["rho"] > 0) & (primary["p"] <= ALPHA)
         rows += [_line(key, question, hits) for question, hits in asked.items()]
@@ -258,18 +285,18 @@ def _line(key, question, hits):
     return dict(zip(RATE_COLUMNS[:4], key, strict=True)) | {"question": question} | rate(hits)
 
 
-def table(rates, kind, questions, strength=None):
+def table(rates, kind, questions, strength):
     """Rates as text with their intervals: a line for each world and split, a column for each question and n.
 
     Parameters
     ----------
     rates : DataFrame
-        `RATE_COLUMNS` and kind (planted, null or arranged), as in docs/calibration.csv.
-    kind : str
+        `RATE_COLUMNS` and kind (planted, unplanted or arranged), as in docs/calibration.csv.
+    kind : {'planted', 'unplanted', 'arranged'}
     questions : dict of {str: str}
         Question to the name of its column.
-    strength : float, optional
-        Only worlds of this content strength.
+    strength : float
+        Content strength; 0 where nothing is planted.
 
     Returns
     -------
@@ -278,14 +305,12 @@ def table(rates, kind, questions, strength=None):
 
     Examples
     --------
-    >>> rates = pd.DataFrame([{"kind": "null", "world": "nothing", "strength": 0.0, "n_backends": 12, "split": "cold",
-    ...                        "question": "q"} | rate([True, False])])
-    >>> table(rates, "null", {"q": "asked"}).iloc[0, 0]
+    >>> one = {"kind": "planted", "world": "key", "strength": 1.0, "n_backends": 12, "split": "cold", "question": "q"}
+    >>> table(pd.DataFrame([one | rate([True, False])]), "planted", {"q": "asked"}, 1.0).iloc[0, 0]
     '0.500 [0.095, 0.905]'
     """
-    shown = rates[(rates["kind"] == kind) & rates["question"].isin(questions)]
-    if strength is not None:
-        shown = shown[shown["strength"] == strength]
+    wanted = (rates["kind"] == kind) & (rates["strength"] == strength) & rates["question"].isin(questions)
+    shown = rates[wanted]
     named = shown.assign(
         question=shown["question"].map(questions),
         cell=[f"{one.rate:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in shown.itertuples()],
