@@ -9,7 +9,7 @@ import pandas as pd
 
 from lib import evaluation, listening, probes, splits
 from lib.correlation import exact_correlation
-from lib.known_truth import COLD_SHARE, SPLITS, TASKS, TEST_DATE, World, recommend
+from lib.known_truth import COLD_SHARE, PLANTED, SPLITS, TASKS, TEST_DATE, World, recommend
 from lib.recovery import stands_out
 from lib.taste import FACTORS
 
@@ -85,3 +85,35 @@ def recover(tracks, vectors, scores, followed, size, rng):
         table = pd.DataFrame({"task": list(scores), "rho": rho, "p": [one["p"] for one in found]})
         rows.append(table.assign(world=followed, split=split, first=stands_out(table["rho"])))
     return pd.concat(rows, ignore_index=True)[["world", "split", "task", "rho", "p", "first"]]
+
+
+def over_study(tracks, store, backends, draw, n_worlds):
+    """Plant every task that can be probed, in several worlds, over a study's tracks and vectors.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+        The study's, ascending by track_id; those that lack a vector of any backend are left out.
+    store : lib.vectors.VectorStore
+    backends : list of str
+        With a table in the store; at least three.
+    draw : callable
+        ``draw(*words)`` gives a generator, as `lib.study.Study.rng`.
+    n_worlds : int
+        Of each task.
+
+    Returns
+    -------
+    DataFrame
+        As from `recover`, and seed.
+    """
+    found = {backend: store.read(backend) for backend in backends}
+    tracks = tracks[np.all([one.has(tracks["track_id"]) for one in found.values()], axis=0)].reset_index(drop=True)
+    vectors = {backend: one.take(tracks["track_id"]) for backend, one in found.items()}
+    scores = probe_scores(tracks, vectors, draw("planted taste", "probes"))
+    rows = []
+    for task in scores:
+        for number in range(n_worlds):
+            rng = draw("planted taste", task, number)
+            rows.append(recover(tracks, vectors, scores, task, PLANTED, rng).assign(seed=number))
+    return pd.concat(rows, ignore_index=True)

@@ -16,6 +16,7 @@ from lib.known_truth import SPLITS, TASKS, WORLDS
 from lib.statistics import holm, max_t
 
 ALPHA = 0.05
+TARGET = 0.95  # share of worlds in which the planted task should be recovered
 PRIMARY = "mean z"  # of all probes: what the primary pair of RQ3 correlates
 KEYS = ["world", "strength", "seed"]
 FEWER = 12  # backends of a world that are looked at alone: so many a study could have
@@ -279,6 +280,39 @@ def levels(found):
                 one = {"n_backends": n_backends, "split": split, "test": test, "level": grid, "share": share}
                 rows.append(pd.DataFrame(one | {"tests": len(p)}))
     return pd.concat(rows, ignore_index=True)
+
+
+def target_reached(rates, strength):
+    """Say whether the planted task is recovered in `TARGET` of the worlds, and where not.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        As for `table`.
+    strength : float
+        Content strength.
+
+    Returns
+    -------
+    str
+        A line for each number of backends.
+
+    Examples
+    --------
+    >>> one = {"kind": "planted", "world": "key", "strength": 1.0, "n_backends": 12, "split": "cold", "question": FOUND}
+    >>> target_reached(pd.DataFrame([one | rate([True, False])]), 1.0)
+    'In a simulated world, n = 12 backends: first and significant in 95% of worlds not reached by key cold 0.500.'
+    """
+    own = rates[(rates["kind"] == "planted") & (rates["strength"] == strength) & (rates["question"] == FOUND)]
+    lines = []
+    for n, group in own.groupby("n_backends"):
+        short = group[group["rate"] < TARGET]
+        missed = ", ".join(f"{one.world} {one.split} {one.rate:.3f}" for one in short.itertuples())
+        verdict = f"not reached by {missed}" if len(short) else "reached on every task, cold and hot"
+        lines.append(
+            f"In a simulated world, n = {n} backends: first and significant in {TARGET:.0%} of worlds {verdict}."
+        )
+    return "\n".join(lines)
 
 
 def _line(key, question, hits):

@@ -28,7 +28,6 @@ STRENGTHS = (1.0, 0.3)
 N_PERMUTATIONS = 39  # p = 2 / 40 is exactly .05, and 39 cost little
 FEWER_PLANTED = 4  # with permutations, these are slow: one in so many
 WORLDS_A_FILE = {"planted": 4, "unplanted": 50, "arranged": 5}
-TARGET = 0.95
 HEAD = """# Calibration: does the workbook find what is planted?
 
 Written by `make calibrate` (code {digest}); not edited by hand. Notebook 74 says how to read it.
@@ -142,7 +141,10 @@ def report(rates, digest):
     )
     parts = [head]
     for strength in STRENGTHS:
-        parts += [f"## Planted, content strength {strength:g}: is the task recovered?", _reached(rates, strength)]
+        parts += [
+            f"## Planted, content strength {strength:g}: is the task recovered?",
+            recovery.target_reached(rates, strength),
+        ]
         parts += [_markdown(rates, "planted", recovery.RECOVERED, strength)]
         parts += ["Which task ranks first:", _markdown(rates, "planted", recovery.RANKED, strength)]
         parts += ["Is the planted best backend named?", _markdown(rates, "planted", recovery.BEST, strength)]
@@ -165,19 +167,6 @@ def _tall(rates, kind, questions):
 
 def _spoken(size):
     return f"{size.n_tracks} tracks, {size.n_users} listeners of {size.tracks_per_user:g} tracks"
-
-
-def _reached(rates, strength):
-    """Whether the planted task is recovered in 95 % of the worlds, by how much where not."""
-    own = rates[(rates["kind"] == "planted") & (rates["strength"] == strength)]
-    own = own[own["question"] == recovery.FOUND]
-    lines = []
-    for n, group in own.groupby("n_backends"):
-        short = group[group["rate"] < TARGET]
-        missed = ", ".join(f"{one.world} {one.split} {one.rate:.3f}" for one in short.itertuples())
-        verdict = f"not reached by {missed}" if len(short) else "reached in every world and split"
-        lines.append(f"First and significant in {TARGET:.0%} of worlds at n = {n} backends: {verdict}.")
-    return "\n".join(lines)
 
 
 def main():
