@@ -36,8 +36,8 @@ def exact_correlation(x, y, method="spearman", *, level=0.95, seed=0):
     Returns
     -------
     dict
-        ``method, n, estimate, ci_low, ci_high, p, exact``. Two-sided p = share of the n! pairings with absolute
-        correlation at least as large. It is counted out for Kendall without ties at any n, for Spearman up to 12
+        ``method, n, estimate, ci_low, ci_high, p, exact``. Two-sided p = share of the n! pairings with
+        absolute correlation at least as large. It is counted out for Kendall without ties at any n, for Spearman up to 12
         points, for tied Kendall up to 9; beyond, p = (1 + count) / (1 + 20,000) over random pairings and `exact` is
         False. All are NaN where a side is constant or n < 2; the interval also where n < 4 (Kendall: < 5).
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lib.backend_comparison import compare_pairs
 from lib.correlation import exact_correlation
 from lib.known_truth import SPLITS, TASKS, WORLDS
 from lib.statistics import holm, max_t
@@ -25,6 +26,10 @@ FIRST, FOUND = "planted task ranks first", "planted task ranks first, p <= .05"
 RECOVERED = {FIRST: "first", FOUND: "first, p <= .05", "mean z found, p <= .05": "mean z found"}
 RANKED = {f"{task} ranks first": task for task in TASKS}
 BEST = {"planted best backend ranks first": "first", "planted best backend among the first three": "first three"}
+PAIRS = {
+    "a worse backend called better": "a worse called better",
+    "pairs told apart rightly": "pairs told apart rightly",
+}
 BY_BOTH = {FOUND: "by pairing", f"{FOUND} by both tests": "by both tests"}
 PAIRING = {f"{task}: p <= .05 by pairing": f"{task}, pairing" for task in [*TASKS, PRIMARY]}
 PAIRING |= {"any task: p <= .05 by pairing, Holm": "any task, pairing"}
@@ -254,6 +259,42 @@ def best_backend(backends, n_backends):
             key = (world, strength, n_backends, split)
             rows.append(_line(key, "planted best backend ranks first", ranks <= 1))
             rows.append(_line(key, "planted best backend among the first three", ranks <= 3))
+    return pd.DataFrame(rows, columns=RATE_COLUMNS)
+
+
+def pair_verdicts(backends, users, n_flips=999):
+    """How often RQ2's comparison of all pairs calls a worse backend better, and how many pairs it tells apart rightly.
+
+    Worse is the backend that hears what taste follows through more blur. Worlds where taste follows several factors
+    have no such order and are passed over.
+
+    Parameters
+    ----------
+    backends, users : DataFrame
+        As in `lib.known_truth.Measured`, of any number of worlds; the first `FEWER` backends are compared.
+    n_flips : int
+        Of signs of listeners, as in `lib.backend_comparison.compare_pairs`.
+
+    Returns
+    -------
+    DataFrame
+        `RATE_COLUMNS`. Questions: a worse backend called better (share of worlds in which any of the pairs is), pairs
+        told apart rightly (share of pairs; those of one world are not independent, so that its interval is too short).
+    """
+    columns = [f"b{number:02d}" for number in range(FEWER)]
+    blurs = backends[backends["permutation"] < 0].set_index([*KEYS, "backend"]).sort_index()
+    found = {}
+    for (world, strength, seed, split), group in users.groupby([*KEYS, "split"], sort=False):
+        if len(WORLDS[world]) != 1:
+            continue
+        blur = blurs.loc[(world, strength, seed), f"blur_{world}"]
+        pairs = compare_pairs(group[columns], np.random.default_rng(seed), alpha=ALPHA, n_resamples=2, n_flips=n_flips)
+        a, b = (pairs[side].str[1:].astype(int).map(blur) for side in ("backend_a", "backend_b"))
+        decided, right = pairs["p_adjusted"] <= ALPHA, (pairs["diff"] > 0) == (a < b)
+        hits = found.setdefault((world, strength, FEWER, split), {question: [] for question in PAIRS})
+        hits["a worse backend called better"].append((decided & ~right).any())
+        hits["pairs told apart rightly"] += list(decided & right)
+    rows = [_line(key, question, hits) for key, asked in found.items() for question, hits in asked.items()]
     return pd.DataFrame(rows, columns=RATE_COLUMNS)
 
 

@@ -45,6 +45,9 @@ NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test ta
 are not: those that hear alike share the luck of one arrangement of tracks, and the more backends, the more it shows.
 The arrangement test permutes vectors over tracks, for all backends at once, and has no such fault."""
 
+PAIRS = """Pairs of backends by max-T over listeners (RQ2): is one that hears worse called better in any of 66 pairs? The
+test is about these tracks, and two backends of nearly the same blur may differ on them."""
+
 
 class Batch(NamedTuple):
     """Worlds of one kind that are measured and kept together."""
@@ -107,7 +110,8 @@ def summarise(folder, todo):
     for batch in todo:
         rows[batch.kind].append(pd.read_parquet(folder / f"{batch.name}.backends.parquet"))
     rows = {kind: pd.concat(frames, ignore_index=True) for kind, frames in rows.items()}
-    tables, found = [], []
+    users = [pd.read_parquet(folder / f"{batch.name}.users.parquet") for batch in todo if batch.kind == "planted"]
+    tables, found = [recovery.pair_verdicts(rows["planted"], pd.concat(users)).assign(kind="planted")], []
     for n in (recovery.FEWER, PLANTED.n_backends):
         tables.append(recovery.planted(recovery.correlations(rows["planted"], n)).assign(kind="planted"))
         tables.append(recovery.best_backend(rows["planted"], n).assign(kind="planted"))
@@ -148,6 +152,7 @@ def report(rates, digest):
         parts += [_markdown(rates, "planted", recovery.RECOVERED, strength)]
         parts += ["Which task ranks first:", _markdown(rates, "planted", recovery.RANKED, strength)]
         parts += ["Is the planted best backend named?", _markdown(rates, "planted", recovery.BEST, strength)]
+        parts += [PAIRS, _markdown(rates, "planted", recovery.PAIRS, strength)]
     parts += ["## Nothing planted: how often is something found?", NOTHING]
     parts += [_tall(rates, "unplanted", recovery.PAIRING)]
     parts += ["With vectors permuted over tracks, in fewer worlds:"]
