@@ -45,7 +45,8 @@ NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test ta
 are not: those that hear alike share the luck of one arrangement of tracks, and the more backends, the more it shows.
 The arrangement test permutes vectors over tracks, for all backends at once, and has no such fault."""
 
-PAIRS = """Pairs of backends by max-T over listeners (RQ2): is one that hears worse called better in any of 66 pairs? The
+PAIRS = """Pairs of backends by max-T over listeners (RQ2): is one that hears worse called better, in any of 66 pairs?
+The
 test is about these tracks, and two backends of nearly the same blur may differ on them."""
 
 
