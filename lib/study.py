@@ -92,6 +92,8 @@ class Parameters(pydantic.BaseModel):
     alpha: float = pydantic.Field(gt=0, lt=1)
     n_worlds: int = pydantic.Field(ge=1)
     delta_fraction: float = pydantic.Field(gt=0, lt=1)
+    n_calibration_seeds: int = pydantic.Field(ge=1)
+    n_calibration_null: int = pydantic.Field(ge=2)
     relevant_by: str
     same_recording: str
     list_separator: str

@@ -95,7 +95,7 @@ def true_factors(tracks, weights=None):
             raise ListeningError("Expected no factor weights for tracks with latent columns z0, z1, …: leave them out.")
         return _unit(tracks[latent].to_numpy(float))
     weights = _checked_weights(weights, tracks.columns)
-    return _unit(np.hstack([weight * _block(tracks, name) for name, weight in weights.items()]))
+    return _unit(np.hstack([weight * factor_block(tracks, name) for name, weight in weights.items()]))
 
 
 def make_world(tracks, content_strength, factor_weights, rng):
@@ -211,7 +211,7 @@ def _checked_weights(weights, columns):
     return {name: float(weight) for name, weight in merged.items() if weight > 0}
 
 
-def _block(tracks, name):
+def factor_block(tracks, name):
     """One factor as centred columns of total variance 1 (0 where all tracks are alike)."""
     values = tracks[name]
     if not pd.api.types.is_numeric_dtype(values):
