@@ -10,7 +10,7 @@ RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook extended plan test test-all lab notebooks extras weights backends thesis lint clean
+.PHONY: help workbook extended calibrate plan test test-all lab notebooks extras weights backends thesis lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -21,13 +21,16 @@ workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in par
 	@$(RUN)
 	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
 
-extended: .venv/.ready ## make workbook, and hybrids on all backends, layers, published variants, tuning
+extended: .venv/.ready ## make workbook, and hybrids on all backends, layers, published variants, tuning, scarcity
 	@echo "extended: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
 	@echo "extended: first the search for options, which all that follows uses"
 	@$(RUN) --tune
 	@.venv/bin/python workflow/finish.py tuned $(STUDY) $(if $(SET),--set $(SET))
 	@$(RUN) --extended
 	@.venv/bin/python workflow/finish.py answers $(STUDY) $(if $(SET),--set $(SET))
+
+calibrate: .venv/.ready ## worlds with known answers: how often the workbook finds what was planted, and what was not
+	@.venv/bin/python workflow/calibrate.py --cores $(CORES)
 
 plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing
 	@$(RUN) --plan

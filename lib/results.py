@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from lib import evaluation, figures, provenance
 from lib.provenance import write_json
@@ -87,9 +88,19 @@ def save_data(study, tables):
             write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
-        for folder in ("recommendations", "per_user", "checkpoints", "done", "failed", "layers.lance", "scarcity"):
+        folders = (
+            "recommendations",
+            "per_user",
+            "checkpoints",
+            "done",
+            "failed",
+            "layers.lance",
+            "scarcity",
+            "figures",
+        )
+        for folder in folders:
             shutil.rmtree(study.path(folder), ignore_errors=True)
-        for name in ("metrics", "permutations", "training", "comparisons", "layers", "mir_probes"):
+        for name in ("metrics", "permutations", "training", "comparisons", "layers", "mir_probes", "worlds"):
             study.path(f"{name}.parquet").unlink(missing_ok=True)
         for name in ("answers.json", "tuned.json"):
             study.path(name).unlink(missing_ok=True)
@@ -240,15 +251,28 @@ def table(rows, index):
 
 
 def save_comparisons(study, frame):
-    """Write the comparisons of a study (see docs: contracts) and give them back."""
-    frame = frame.assign(study=study.name)
+    """Write comparisons of a study (see docs: contracts) in place of all there were of their kind, and give them back.
+
+    Pairs of backends are one kind, a backend against its controls and references the other; other writers wait.
+    """
     order = [
         *("study", "split", "recommender", "metric", "k", "backend_a", "control_a", "backend_b", "control_b"),
         *("diff", "ci_low", "ci_high", "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations"),
     ]
-    frame = frame[order].sort_values(order[:9], ignore_index=True)
-    write_parquet(frame, study.path("comparisons.parquet"))
+    frame = frame.assign(study=study.name)[order].sort_values(order[:9], ignore_index=True)
+    path = study.path("comparisons.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        kept = read_parquet(path) if path.is_file() else frame.head(0)
+        kept = kept[_of_backends(study, kept) != _of_backends(study, frame).all()]
+        both = pd.concat([part for part in (kept, frame) if len(part)], ignore_index=True)
+        write_parquet(both.sort_values(order[:9], ignore_index=True), path)
     return frame
+
+
+def _of_backends(study, frame):
+    """Which comparisons are of two backends, real vectors both."""
+    return frame["backend_b"].isin(study.parameters.backend_ids) & (frame["control_b"] == "real")
 
 
 def answers(study):
@@ -262,11 +286,12 @@ def answers(study):
 
 
 def save_answer(study, question, answer):
-    """Set one of rq1, rq2, rq3 in ``answers.json``."""
+    """Set one of rq1, rq2, rq3 in ``answers.json``; other writers wait."""
     expected = {"status", "verdict", "statement", "n", "test", "estimate", "ci", "p"}
     if set(answer) != expected:
         raise ValueError(f"Expected an answer with {sorted(expected)}, found {sorted(answer)}.")
-    write_json(study.path("answers.json"), answers(study) | _world(study) | {question: answer})
+    with FileLock(study.path(".answers.json.lock")):
+        write_json(study.path("answers.json"), answers(study) | _world(study) | {question: answer})
 
 
 def _why_not(study):

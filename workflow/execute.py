@@ -123,7 +123,10 @@ def fingerprints(study, notebook, backend):
         "22_layers_and_pooling": ["layers.parquet"],
         "31_item_retrieval": ["item_retrieval.parquet"],
         "60_baselines": ["per_user/*.none.*.parquet"],
-        "70_rq1_viability": ["comparisons.parquet", "answers.json"],
+        "70_rq1_viability": ["comparisons.parquet"],
+        "71_rq2_backends": ["backend_comparisons.parquet", "worlds.parquet"],
+        "72_rq3_mir_correlation": ["mir_probes.parquet"],
+        "73_data_scarcity": ["scarcity/*.parquet"],
     }.get(notebook, [])
     files = sorted(file for pattern in patterns for file in study.path().glob(pattern))
     found = {file.relative_to(study.path()).as_posix(): provenance.file_hash(file) for file in files}

@@ -17,7 +17,8 @@ from lib.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
 TRAINING = ("40_shallow_net", "50_bert4rec", "61_hybrids")  # on the vectors of one backend
-EXTENDED = ("22_layers_and_pooling", "62_published_vs_corrected", "63_tuning")  # beside hybrids on all backends
+# beside hybrids on all backends
+EXTENDED = ("22_layers_and_pooling", "62_published_vs_corrected", "63_tuning", "73_data_scarcity")
 PER_BACKEND = ("20_extract_embeddings", "30_knn", *TRAINING)
 
 
@@ -94,6 +95,10 @@ def last_notebooks(parameters, extended):
         "63_tuning": more["63_tuning"] and listeners and bool(parameters.tuning_grids),
         "64_beyond_accuracy": listeners,
         "70_rq1_viability": compared,
+        "71_rq2_backends": compared,
+        "72_rq3_mir_correlation": compared,
+        "73_data_scarcity": more["73_data_scarcity"] and compared and bool(parameters.scarcity_recommenders),
+        "74_does_it_measure": compared and study.world == "mock",
     }
     return [name for name, holds in wanted.items() if holds]
 

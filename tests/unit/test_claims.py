@@ -53,6 +53,17 @@ def test_comparisons_hold_every_pair_with_the_right_test(finished):
     ]
 
 
+def test_comparisons_of_one_kind_leave_those_of_the_other(finished):
+    frame = claims.comparisons(finished, "knn", "hot_test")
+    pair = frame.head(1).assign(backend_a="mfcc", backend_b="musicnn_msd", control_b="real", test="of pairs")
+    results.save_comparisons(finished, pair)
+    results.save_comparisons(finished, frame)
+    results.save_comparisons(finished, pair.assign(diff=0.5))
+    saved = pd.read_parquet(finished.path("comparisons.parquet"))
+    assert len(saved) == len(frame) + 1
+    assert saved.loc[saved["test"] == "of pairs", "diff"].tolist() == [0.5]
+
+
 def test_delta_is_a_share_of_what_there_is_to_gain(finished):
     hot = claims.smallest_effect(finished, "knn", "hot_test", "NDCG@22")
     cold = claims.smallest_effect(finished, "knn", "cold_test", "NDCG@22")
