@@ -85,6 +85,7 @@ class Parameters(pydantic.BaseModel):
     n_permutations: int = pydantic.Field(ge=19)
     n_bootstrap: int = pydantic.Field(ge=100)
     alpha: float = pydantic.Field(gt=0, lt=1)
+    n_worlds: int = pydantic.Field(ge=1)
     delta_fraction: float = pydantic.Field(gt=0, lt=1)
     relevant_by: str
     same_recording: str

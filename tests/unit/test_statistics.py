@@ -3,7 +3,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lib.statistics import bootstrap_means, holm, max_t, paired_difference, randomisation_p, trained_test
+from lib.statistics import (
+    benjamini_hochberg,
+    bootstrap_means,
+    holm,
+    max_t,
+    paired_difference,
+    paired_difference_of_seeds,
+    randomisation_p,
+    trained_test,
+)
 
 
 def frame(values, order=None):
@@ -191,3 +200,45 @@ def test_permuted_runs_that_never_vary_decide_nothing():
 def test_errors_of_the_trained_test_are_sentences(real, permuted, sentence):
     with pytest.raises(ValueError, match=sentence):
         trained_test(real, permuted)
+
+
+def test_benjamini_hochberg_equals_statsmodels_bit_by_bit():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 11, 60):
+        p = rng.integers(1, 20, n) / 100  # with ties
+        assert benjamini_hochberg(p).tolist() == multipletests(p, method="fdr_bh")[1].tolist()
+    assert benjamini_hochberg([]).tolist() == []
+    with pytest.raises(ValueError, match="leave out what could not be tested"):
+        benjamini_hochberg([0.1, np.nan])
+
+
+def by_seed(scores):
+    """Scores of shape (seeds, users) as a frame."""
+    return pd.concat([frame(one).assign(seed=seed) for seed, one in enumerate(scores)], ignore_index=True)
+
+
+def test_one_seed_a_side_is_the_paired_difference():
+    a, b = np.random.default_rng(0).random((2, 60))
+    ours = paired_difference_of_seeds(by_seed([a]), by_seed([b]), np.random.default_rng(1))
+    theirs = paired_difference(frame(a), frame(b), np.random.default_rng(1))
+    pd.testing.assert_frame_equal(ours[theirs.columns], theirs)
+    assert ours[["n_seeds_a", "n_seeds_b"]].values.tolist() == [[1, 1]]
+
+
+def test_seeds_add_their_variance():
+    """Users differ by nothing: the interval is that of the mean of 12 seeds, normal with their standard error."""
+    seeds = np.random.default_rng(0).normal(0.5, 0.1, 12)
+    a, b = by_seed(seeds[:, None] + np.zeros(40)), frame(np.zeros(40)).assign(seed=0)
+    row = paired_difference_of_seeds(a, b, np.random.default_rng(1), n_resamples=8000).iloc[0]
+    error = seeds.std(ddof=1) / np.sqrt(12)
+    assert (row["ci_high"] - row["ci_low"]) / (2 * 1.96 * error) == pytest.approx(1, abs=0.06)
+    mirrored = paired_difference_of_seeds(b, a, np.random.default_rng(1), n_resamples=8000).iloc[0]
+    assert [-mirrored["ci_high"], -mirrored["ci_low"]] == pytest.approx([row["ci_low"], row["ci_high"]], abs=0.004)
+
+
+def test_a_user_without_a_seed_is_refused():
+    a = by_seed(np.zeros((2, 5)))
+    with pytest.raises(ValueError, match="every user once under every seed, found 5 rows under one and 4"):
+        paired_difference_of_seeds(a.iloc[:-1], a, np.random.default_rng(0))

@@ -1,0 +1,197 @@
+"""The answer to RQ2: what one recommender's lists say of backends, and what they cannot say."""
+
+from lib import backend_comparison, claims, correlation, evaluation, recommenders
+from lib.backend_comparison import ORACLE, TEST
+from lib.backends import LABELS
+from lib.taste import true_factors
+from lib.vectors import Vectors
+
+MANY_LISTENERS = 30  # below, intervals of zero-heavy metrics are rough
+
+
+def cannot_say(n_backends, n_users, *, alpha, n_seeds=0, n_worlds=None):
+    """What a study of this size cannot conclude about backends, in sentences.
+
+    Parameters
+    ----------
+    n_backends, n_users : int
+    alpha : float
+        Family-wise error.
+    n_seeds : int
+        Trainings of a backend; 0 where nothing is trained.
+    n_worlds : int, optional
+        Simulated worlds; None where listeners are real.
+
+    Returns
+    -------
+    list of str
+        Empty where nothing stands in the way.
+
+    Examples
+    --------
+    >>> cannot_say(1, 200, alpha=0.05)
+    ['With one backend there is no pair to compare: run 20 and 30 for a second one.']
+    """
+    found = []
+    if n_backends < 2:
+        found.append(
+            f"With {('no', 'one')[n_backends]} backend there is no pair to compare: run 20 and 30 for a second one."
+        )
+    elif correlation.cannot_decide(n_backends, alpha):
+        found.append(f"Whether two orders of backends agree {correlation.cannot_decide(n_backends, alpha)}.")
+    least = 2.0 ** (1 - n_users)
+    if least > alpha:
+        found.append(
+            f"With {n_users} listeners no p lies below {least:.3f}: no difference can be shown, whatever its size."
+        )
+    elif n_users < MANY_LISTENERS:
+        found.append(f"With {n_users} listeners intervals are rough: fewer than {MANY_LISTENERS}.")
+    if n_seeds == 1:
+        found.append(
+            "With one training each, a difference between trained models may be the luck of its seed: undecided."
+        )
+    if n_worlds is not None and n_worlds < 2:
+        found.append("With fewer than two worlds nothing says how far an order of backends is that of one taste.")
+    return found
+
+
+def oracle_scores(study, tracks, train, task):
+    """Scores of listeners on what taste follows in a mock world, through the same KNN: no backend can know more.
+
+    Parameters
+    ----------
+    study : Study
+        With mock listening.
+    tracks : DataFrame
+    train : DataFrame
+        Pairs.
+    task : Task
+
+    Returns
+    -------
+    Series
+        NDCG at the primary cut-off, indexed by listener.
+    """
+    factors = Vectors.of(tracks["track_id"], true_factors(tracks, study.parameters.factor_weights or None))
+    model = recommenders.create("knn", scaling="none").fit(train, factors, study.rng("oracle"))
+    label = f"NDCG@{task.cutoffs[0]}"
+    return evaluation.recommend_and_score(model, task)[1].set_index("user_id")[label].rename(ORACLE)
+
+
+def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
+    """The answer to RQ2 as far as one recommender on one split gives it, for ``answers.json``.
+
+    Parameters
+    ----------
+    study : Study
+    recommender, label : str
+        Whose lists, in which metric.
+    pairs : DataFrame
+        From ``lib.backend_comparison.compare_pairs``, of real backends.
+    places : DataFrame
+        From ``lib.backend_comparison.ranks``.
+    delta : float
+        Smallest effect of interest.
+    oracle : DataFrame, optional
+        Pairs of `ORACLE` (as a) with every backend, compared as one family: what is known to be best in a mock world
+        in which taste follows sound. Not given for real listeners.
+
+    Returns
+    -------
+    dict
+        ``status, verdict, statement, n, test, estimate, ci, p``. `estimate` is the largest difference of a pair with
+        its simultaneous interval. In a mock world the verdict is about the instrument: it works where it puts the true
+        factors above at least 80 % of the backends, and, where taste ignores sound, where no pair differs. Among
+        real listeners: ``differences_shown``, ``all_equivalent``, or none where no pair is decided.
+    """
+    alpha, n = study.parameters.alpha, int(pairs["n_users"].iloc[0]) if len(pairs) else None
+    empty = {"n": n, "test": None, "estimate": None, "ci": None, "p": None}
+    where = "In a simulated world" if study.world == "mock" else "Among real listeners"
+    if not len(pairs):
+        reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
+        statement = f"{where} nothing is said of how backends compare. {reason}"
+        return {"status": "undecided", "verdict": None, "statement": statement, **empty}
+    said = backend_comparison.verdicts(pairs, delta)
+    sentence = f"under {recommender} {_found(pairs, said, places, delta, label, alpha)}"
+    largest = pairs.loc[pairs["diff"].abs().idxmax()]
+    if study.world == "mock":
+        status, verdict, statement = _of_the_instrument(study, sentence, said, oracle, alpha)
+    else:
+        differ = said.isin(["better", "worse"]).any()
+        verdict = "differences_shown" if differ else "all_equivalent" if said.eq("equivalent within δ").all() else None
+        status, statement = "decided" if verdict else "undecided", f"{where} {sentence}."
+    limits = cannot_say(len(places), n, alpha=alpha)
+    return {
+        "status": status,
+        "verdict": verdict,
+        "statement": " ".join([statement, *limits]),
+        "n": n,
+        "test": TEST,
+        "estimate": round(float(largest["diff"]), 4),
+        "ci": [round(float(largest[limit]), 4) for limit in ("low", "high")],
+        "p": round(float(largest["p_adjusted"]), 4),
+    }
+
+
+def compare_with_oracle(oracle, table, rng, *, alpha):
+    """The true factors against every backend, as one family.
+
+    Parameters
+    ----------
+    oracle : Series
+        From `oracle_scores`.
+    table : DataFrame
+        From ``lib.backend_comparison.scores``.
+    rng : numpy.random.Generator
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        As ``lib.backend_comparison.compare_pairs``, `ORACLE` being backend_a, a row a backend.
+    """
+    against = [(ORACLE, name) for name in table.columns]
+    both = table.assign(**{ORACLE: oracle.reindex(table.index)})
+    return backend_comparison.compare_pairs(both, rng, alpha=alpha, couples=against)
+
+
+def _found(pairs, said, places, delta, label, alpha):
+    """What was found among pairs, as the middle of a sentence."""
+    decided = {name: int(said.eq(name).sum()) for name in ("equivalent within δ", "undecided")}
+    differ = len(said) - sum(decided.values())
+    leaders = backend_comparison.groups(list(places["backend"]), pairs, alpha)
+    first = next((group for group in leaders if places["backend"].iloc[0] in group), [places["backend"].iloc[0]])
+    largest = pairs.loc[pairs["diff"].abs().idxmax()]
+    a, b = (LABELS.get(largest[side], largest[side]) for side in ("backend_a", "backend_b"))
+    detectable = backend_comparison.detectable(pairs, delta, alpha)["detectable"].median()
+    named = ", ".join(LABELS.get(name, name) for name in first)
+    leads = f"{named} leads alone" if len(first) == 1 else f"{named} are not told apart at the top"
+    size = f"δ = {delta:.3f}" if delta > 0 else "no δ above 0 to be equivalent within"
+    return (
+        f"{differ} of {len(said)} pairs of backends differ, {decided['equivalent within δ']} are equivalent "
+        f"within δ and {decided['undecided']} are undecided ({label}, {size}, smallest detectable difference "
+        f"{detectable:.3f}, {TEST}, n = {int(largest['n_users'])} "
+        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f} "
+        f"[{largest['low']:+.3f}, {largest['high']:+.3f}], family-wise p = {largest['p_adjusted']:.3f}; {leads}"
+    )
+
+
+def _of_the_instrument(study, sentence, said, oracle, alpha):
+    """Status, verdict and sentence of a mock world, where the best is known, or that there is none."""
+    strength = study.parameters.content_strength
+    planted = f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
+    sentence = f"In a simulated world where {planted}, {sentence}"
+    close = "this tests the instrument and says nothing of real listeners."
+    if strength == 0:
+        works = not said.isin(["better", "worse"]).any()
+        return "decided", "instrument_works" if works else "instrument_fails", f"{sentence}; {close}"
+    if oracle is None or not len(oracle):
+        return "undecided", None, f"{sentence}; what taste follows was not scored; {close}"
+    above = int(((oracle["p_adjusted"] <= alpha) & (oracle["diff"] > 0)).sum())
+    sentence += f"; the true factors, known to be best, are found above {above} of {len(oracle)} backends; {close}"
+    if above >= claims.ROBUST_SHARE * len(oracle):
+        return "decided", "instrument_works", sentence
+    wrong = ((oracle["p_adjusted"] <= alpha) & (oracle["diff"] < 0)).any()
+    if wrong:
+        return "decided", "instrument_fails", sentence
+    return "undecided", None, f"{sentence} The study is too small to tell the best from the rest."

@@ -1,0 +1,251 @@
+"""Figures of RQ2: pairs, critical differences, costs against benefit, widths, worlds, and the published beside ours."""
+
+import matplotlib as mpl
+import numpy as np
+import seaborn as sns
+
+from lib.backends import LABELS
+from lib.figures import COLOURS, GREY, MARKERS, in_order, panels
+
+_LINE = 0.19  # inches, of a pair
+_AROUND = 0.75  # inches, of axis and title
+VERDICTS = {"better": "#0072b2", "worse": "#0072b2", "equivalent within δ": "#009e73", "undecided": GREY}
+
+
+def name(backend):
+    """What figures call a backend."""
+    return LABELS.get(backend, {"factors": "true factors"}.get(backend, backend))
+
+
+def forest_of_pairs(by_split, deltas, text_width, label):
+    """Differences of all pairs, a panel a split: thick the pair's own interval, thin the simultaneous one.
+
+    Parameters
+    ----------
+    by_split : dict of {str: DataFrame}
+        From ``lib.backend_comparison.compare_pairs`` with the column ``verdict``; the same pairs in each.
+    deltas : dict of {str: float}
+        Smallest effect of interest of each split, drawn as a band.
+    text_width : float
+        Inches.
+    label : dict of {str: str}
+        Metric of each split.
+
+    Returns
+    -------
+    Figure
+    """
+    first = next(iter(by_split.values()))
+    lines = np.arange(len(first))
+    ratio = (_LINE * len(first) + _AROUND) / text_width * len(by_split)
+    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, sharey=True, squeeze=False)
+    for one, (split, pairs) in zip(axes[0], by_split.items(), strict=True):
+        if deltas[split] > 0:
+            one.axvspan(-deltas[split], deltas[split], color="#e8e8e8", lw=0)
+        one.axvline(0, color=GREY, lw=0.8)
+        colours = [VERDICTS[verdict] for verdict in pairs["verdict"]]
+        one.hlines(lines, pairs["low"], pairs["high"], colors=colours, lw=0.8)
+        one.hlines(lines, pairs["ci_low"], pairs["ci_high"], colors=colours, lw=2.4)
+        one.scatter(pairs["diff"], lines, s=14, c="white", edgecolors=colours, lw=1, zorder=3)
+        one.set(title=f"{split.split('_')[0]} tracks", xlabel=f"difference in {label[split]}")
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+        one.tick_params(axis="y", length=0)
+        sns.despine(ax=one, left=True)
+    texts = [f"{name(a)} − {name(b)}" for a, b in zip(first["backend_a"], first["backend_b"], strict=True)]
+    axes[0, 0].set_yticks(lines, texts)
+    axes[0, 0].set_ylim(len(first) - 0.5, -0.5)
+    _verdict_legend(figure)
+    return figure
+
+
+def critical_differences(by_split, text_width):
+    """Places of backends with their intervals, and bars that join those not shown to differ.
+
+    Parameters
+    ----------
+    by_split : dict of {str: (DataFrame, list of list of str)}
+        From ``lib.backend_comparison.ranks`` and ``.groups``.
+    text_width : float
+        Inches.
+
+    Returns
+    -------
+    Figure
+    """
+    most = max(len(places) for places, _ in by_split.values())
+    ratio = (_LINE * most + _AROUND) / text_width * len(by_split)
+    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, squeeze=False)
+    for one, (split, (places, joined)) in zip(axes[0], by_split.items(), strict=True):
+        lines = np.arange(len(places))
+        colours = [COLOURS.get(backend, GREY) for backend in places["backend"]]
+        one.hlines(lines, places["ci_low"], places["ci_high"], colors=colours, lw=1.4)
+        for line, colour, row in zip(lines, colours, places.itertuples(), strict=True):
+            one.plot(row.rank, line, MARKERS.get(row.backend, "o"), color=colour, ms=4.5)
+        order = list(places["backend"])
+        for place, group in enumerate(joined):
+            x = len(places) + 0.5 + 0.3 * place
+            one.plot([x, x], [order.index(group[0]) - 0.25, order.index(group[-1]) + 0.25], color="black", lw=2.4)
+        one.set_yticks(lines, [name(backend) for backend in order])
+        one.set(title=f"{split.split('_')[0]} tracks", xlabel="place (1 is best)")
+        one.set(xlim=(0.7, len(places) + 0.8 + 0.3 * max(0, len(joined) - 1)), ylim=(len(places) - 0.5, -0.5))
+        one.set_xticks(range(1, len(places) + 1))
+        one.tick_params(axis="y", length=0)
+        sns.despine(ax=one, left=True)
+    return figure
+
+
+def cost_benefit(by_split, text_width, label):
+    """Score against seconds a clip, on a logarithmic scale, with names; a ring marks whom none beats as cheaply.
+
+    Parameters
+    ----------
+    by_split : dict of {str: DataFrame}
+        ``backend, seconds, value, ci_low, ci_high, frontier``.
+    text_width : float
+        Inches.
+    label : dict of {str: str}
+        Metric of each split.
+
+    Returns
+    -------
+    Figure
+    """
+    first = next(iter(by_split.values()))
+    figure, axes = panels(text_width, 1, len(by_split), ratio=0.75, squeeze=False)
+    for one, (split, frame) in zip(axes[0], by_split.items(), strict=True):
+        crowd = frame.groupby("seconds").cumcount()
+        for row, beside in zip(frame.itertuples(), crowd, strict=True):
+            x = row.seconds * 1.12**beside  # of equal cost: side by side
+            colour = COLOURS.get(row.backend, GREY)
+            one.plot([x, x], [row.ci_low, row.ci_high], color=colour, lw=1)
+            edge = {"mec": "black", "mew": 1.2} if row.frontier else {}
+            one.plot(
+                x,
+                row.value,
+                MARKERS.get(row.backend, "o"),
+                color=colour,
+                ms=5.5,
+                ls="",
+                label=name(row.backend),
+                **edge,
+            )
+        one.set_xscale("log")
+        one.set(title=f"{split.split('_')[0]} tracks", xlabel="cpu seconds a 30 s clip", ylabel=label[split])
+        one.margins(x=0.12)
+    ids = in_order(first["backend"])
+    handles = [_marker(backend) for backend in ids]
+    figure.legend(handles, [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
+    return figure
+
+
+def widths(frame, text_width, label):
+    """Common less native width, a line a backend, a panel a split, with intervals over listeners."""
+    splits = list(dict.fromkeys(frame["split"]))
+    ids = in_order(frame["backend"].unique())
+    ratio = (_LINE * len(ids) + _AROUND) / text_width * len(splits)
+    figure, axes = panels(text_width, 1, len(splits), ratio=ratio, sharey=True, squeeze=False)
+    for one, split in zip(axes[0], splits, strict=True):
+        own = frame[frame["split"] == split].set_index("backend").loc[ids]
+        one.axvline(0, color=GREY, lw=0.8)
+        _dots(one, ids, own["diff"], own["ci_low"], own["ci_high"])
+        one.set(title=f"{split.split('_')[0]} tracks", xlabel=f"common − native width, {label[split]}")
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
+    axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
+    return figure
+
+
+def worlds(by_split, text_width, label):
+    """Scores of backends in every world: small points the worlds, large ones their mean with its interval.
+
+    Parameters
+    ----------
+    by_split : dict of {str: (DataFrame, DataFrame)}
+        From ``lib.backend_worlds.over_worlds`` and ``.summary``.
+    text_width : float
+        Inches.
+    label : dict of {str: str}
+        Metric of each split.
+
+    Returns
+    -------
+    Figure
+    """
+    ids = in_order(next(iter(by_split.values()))[1]["backend"])
+    ratio = (_LINE * len(ids) + _AROUND) / text_width * len(by_split)
+    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, sharey=True, squeeze=False)
+    for one, (split, (frame, means)) in zip(axes[0], by_split.items(), strict=True):
+        for line, backend in enumerate(ids):
+            values = frame.loc[frame["backend"] == backend, "value"]
+            one.plot(values, np.full(len(values), line + 0.25), "|", color=COLOURS.get(backend, GREY), ms=5, alpha=0.6)
+        own = means.set_index("backend").loc[ids]
+        _dots(one, ids, own["value"], own["ci_low"], own["ci_high"])
+        one.set(title=f"{split.split('_')[0]} tracks", xlabel=label[split])
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
+    axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
+    axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
+    return figure
+
+
+def beside_published(frame, text_width):
+    """Published scores against ours, a panel a recommender with two backends in common or more, a point a backend.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        From ``lib.backend_worth.beside_published``, of one split; some recommender with two backends.
+    text_width : float
+        Inches.
+
+    Returns
+    -------
+    Figure
+    """
+    shared = frame.groupby("recommender")["backend"].nunique()
+    names = [name for name in frame["recommender"].unique() if shared[name] > 1]
+    ncols = min(4, len(names))
+    figure, axes = panels(text_width, -(-len(names) // ncols), ncols, ratio=1.0, squeeze=False)
+    shown = {}
+    for one, recommender in zip(axes.flat, names, strict=False):
+        for row in frame[frame["recommender"] == recommender].itertuples():
+            colour, marker = COLOURS.get(row.backend, GREY), MARKERS.get(row.backend, "o")
+            one.plot([row.published] * 2, [row.ours_low, row.ours_high], color=colour, lw=1)
+            shown[row.backend], *_ = one.plot(row.published, row.ours, marker, color=colour, ms=5, ls="")
+        one.set(title=recommender.replace("_", " "), xlabel="published")
+        one.margins(x=0.3)
+        one.set(xlim=(0, None), ylim=(0, None))
+        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
+        one.yaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+    for empty in axes.flat[len(names) :]:
+        empty.set_axis_off()
+    for left in axes[:, 0]:
+        left.set_ylabel("ours")
+    ids = in_order(shown)
+    figure.legend([shown[i] for i in ids], [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
+    return figure
+
+
+def _dots(axes, ids, values, low, high):
+    """A marker with its interval for each backend, one a line."""
+    for line, (backend, value, start, stop) in enumerate(zip(ids, values, low, high, strict=True)):
+        axes.plot([start, stop], [line, line], color=COLOURS.get(backend, GREY), lw=1.2)
+        axes.plot(value, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4.5)
+    axes.tick_params(axis="y", length=0)
+    sns.despine(ax=axes, left=True)
+
+
+def _marker(backend):
+    """What a legend shows of a backend."""
+    style = {"marker": MARKERS.get(backend, "o"), "color": COLOURS.get(backend, GREY), "ms": 5.5, "ls": ""}
+    return mpl.lines.Line2D([], [], **style)
+
+
+def _verdict_legend(figure):
+    shown = {
+        "better or worse": VERDICTS["better"],
+        "equivalent within δ": VERDICTS["equivalent within δ"],
+        "undecided": GREY,
+    }
+    handles = [mpl.lines.Line2D([], [], color=colour, lw=2.4, label=text) for text, colour in shown.items()]
+    handles.append(mpl.patches.Patch(color="#e8e8e8", label="±δ"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
