@@ -8,7 +8,7 @@ twins are no further ones.
 import numpy as np
 import pandas as pd
 
-from lib import backends, correlation, mir, results
+from lib import backends, correlation, mir, results, statistics
 
 PRIMARY = {"label": mir.MEAN_Z, "model": "linear", "recommender": "knn"}  # declared before any figure; on cold tracks
 TEST = "exact permutation over pairings of backends, Spearman, two-sided"
@@ -291,10 +291,8 @@ def _of_pair(x, y, alpha):
 
 
 def _with_q(rows):
-    from statsmodels.stats.multitest import multipletests
-
     asked = rows["rho_p"].notna() & (rows["cannot"] == "")
     rows["rho_q"] = np.nan
     if asked.any():
-        rows.loc[asked, "rho_q"] = multipletests(rows.loc[asked, "rho_p"], method="fdr_bh")[1]
+        rows.loc[asked, "rho_q"] = statistics.benjamini_hochberg(rows.loc[asked, "rho_p"])
     return rows

@@ -6,11 +6,11 @@ differ. They are correlated within a protocol only, and only where the checkpoin
 
 import pandas as pd
 
+from lib import backend_worth
 from lib.backends import PAPER_NAMES
 from lib.study import ROOT
 
 FILE = ROOT / "lib" / "published" / "mir_scores.csv"
-RECOMMENDERS = FILE.with_name("recommender_results.csv")
 COLUMNS = ["backend", "checkpoint", "task", "dataset", "metric", "value", "probe protocol", "source", "confidence"]
 MIXED = "mixed (self-reported, differing protocols)"  # what arXiv 2409.08987 put side by side
 _SAME = "as in RecSys 2024 paper"  # checkpoints of the papers, whose names we know
@@ -73,17 +73,16 @@ def recommender_scores():
     -------
     DataFrame
         ``recommender, split, backend, value``: NDCG@50 on hot tracks and NDCG@20 on cold ones, real vectors at their
-        native width, our ids.
+        native width, our names.
 
     Examples
     --------
     >>> sorted(recommender_scores()["split"].unique())
     ['cold_test', 'hot_test']
     """
-    found = pd.read_csv(RECOMMENDERS)
-    found = found[found["metric"].str.startswith("NDCG@") & found["backend"].isin(PAPER_NAMES)]
+    found = backend_worth.published()
+    found = found[(found["metric"] == "NDCG") & found["backend"].notna()]
     found = found[~found["recommender"].str.endswith((" Shuffle", " 100"))]
-    found = found.assign(backend=found["backend"].map(PAPER_NAMES), split=found["split"] + "_test")
     return found[["recommender", "split", "backend", "value"]].reset_index(drop=True)
 
 

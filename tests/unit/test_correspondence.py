@@ -170,8 +170,8 @@ def test_published_scores_are_compared_within_a_protocol_only():
     known = published_mir.scores()
     key = known[(known["probe protocol"] == published_mir.MIXED) & (known["task"] == "key")].set_index("id")["value"]
     theirs = published_mir.recommender_scores()
-    theirs = theirs[(theirs["recommender"] == "Hybrid") & (theirs["split"] == "hot_test")].set_index("backend")["value"]
-    row = found[(found["label"].str.startswith("key, GiantSteps, accuracy (w")) & (found["recommender"] == "Hybrid")]
+    theirs = theirs[(theirs["recommender"] == "hybrid") & (theirs["split"] == "hot_test")].set_index("backend")["value"]
+    row = found[(found["label"].str.startswith("key, GiantSteps, accuracy (w")) & (found["recommender"] == "hybrid")]
     row = row[(row["split"] == "hot_test") & (row["protocol"] == published_mir.MIXED)].iloc[0]
     assert row["rho"] == pytest.approx(stats.spearmanr(key, theirs[key.index]).statistic)
 
