@@ -105,6 +105,7 @@ for panel, strength in zip(axes, (1.0, 0.3), strict=True):
     panel.set(title=f"content strength {strength:g}", xlabel="task that ranks first", ylabel="")
     panel.set_xticklabels([name.replace("_", "\n") for name in tasks], rotation=0)
     panel.set_yticklabels(spoken, rotation=0)
+    panel.tick_params(length=0)
 axes[0].set_ylabel("taste follows")
 caption = "Share of worlds in which a task's scores correlate best with NDCG on cold tracks, over 24 synthetic backends."
 figures.save(figure, "calibration-matrix", shown, study, caption)
