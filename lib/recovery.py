@@ -390,9 +390,10 @@ def table(rates, kind, questions, strength):
         question=shown["question"].map(questions),
         cell=[f"{one.rate:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in shown.itertuples()],
     )
-    order = list(dict.fromkeys(named["question"]))
     wide = named.pivot(index=["world", "split"], columns=["question", "n_backends"], values="cell")
-    wide = wide[[column for question in order for column in wide.columns if column[0] == question]].fillna("–")
+    wide = wide[[column for question in questions.values() for column in wide.columns if column[0] == question]].fillna(
+        "–"
+    )
     wide.columns = [f"{question}, n = {n}" for question, n in wide.columns]
     places = list(WORLDS)
     return wide.sort_index(key=lambda level: level.map(places.index) if level.name == "world" else level)

@@ -44,10 +44,8 @@ Written by `make calibrate` (code {digest}); not edited by hand. Notebook 74 say
 NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test takes backends as independent units. They
 are not: those that hear alike share the luck of one arrangement of tracks, and the more backends, the more it shows.
 The arrangement test permutes vectors over tracks, for all backends at once, and has no such fault."""
-
 PAIRS = """Pairs of backends by max-T over listeners (RQ2): is one that hears worse called better, in any of 66 pairs?
-The
-test is about these tracks, and two backends of nearly the same blur may differ on them."""
+What the test is about are these very tracks, on which two backends of nearly equal blur do differ, either way."""
 
 
 class Batch(NamedTuple):

@@ -3,12 +3,13 @@
 import sys
 
 import pandas as pd
+import pytest
 
 from lib import known_truth, recovery
 from lib.known_truth import Size
 from workflow import calibrate
 
-SMALL = Size(120, 200, 20, 24)
+SMALL = Size(80, 100, 12, 24)
 
 
 def test_batches_cover_every_world_once():
@@ -22,6 +23,7 @@ def test_batches_cover_every_world_once():
     assert len({batch.name for batch in todo}) == len(todo)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_was_and_writes_the_same_summary(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "ROOT", tmp_path)
     monkeypatch.setattr(calibrate, "PLANTED", SMALL)
