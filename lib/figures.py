@@ -404,7 +404,7 @@ def _write_text(path, text):
 
 _TEX = {
     "\\": r"\textbackslash{}",
-    **{plain: f"\\{plain}" for plain in "_%&#$\x7b\x7d"},
+    **{plain: f"\\{plain}" for plain in "_%&#${}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{plain: f"${plain}$" for plain in "<>|"},

@@ -93,29 +93,28 @@ def effect_coverage(n, sets, rng, *, n_resamples=2000):
     return dict(zip(("d_z", "superiority"), np.concatenate(held, axis=1).mean(axis=1), strict=True))
 
 
-def seeds_coverage(n_seeds, seed_share, sets, rng, *, n=200, n_resamples=500):
+def seeds_coverage(n_seeds, seed_share, sets, rng, *, n=200, n_resamples=2000):
     """How often intervals over users and seeds, and those over users alone, hold a true difference of 0.
 
     `seed_share` is the share of the variance of the difference of means that trainings make, the rest being listeners'.
     """
-    held, held_alone = 0, 0
-    users = [f"u{i}" for i in range(n)]
-    for _ in range(sets):
-        listeners = difference(rng, n, 0.5)
-        error = np.sqrt(
-            0.05 / n * seed_share / (1 - seed_share) * n_seeds / 2
-        )  # a seed's, of two sides; .05 = variance
-        sides = []
-        for side in (listeners, np.zeros(n)):
-            luck = rng.normal(0, error, n_seeds)
-            one = [pd.DataFrame({"user_id": users, "seed": s, "NDCG@5": side + luck[s]}) for s in range(n_seeds)]
-            sides.append(pd.concat(one, ignore_index=True))
-        both = statistics.paired_difference_of_seeds(*sides, rng, n_resamples=n_resamples).iloc[0]
-        means = [side.drop(columns="seed").groupby("user_id", as_index=False).mean() for side in sides]
-        alone = statistics.paired_difference(*means, rng, n_resamples=n_resamples).iloc[0]
-        held += both["ci_low"] <= 0 <= both["ci_high"]
-        held_alone += alone["ci_low"] <= 0 <= alone["ci_high"]
-    return {"users x seeds": held / sets, "users alone": held_alone / sets}
+    held = []
+    error = np.sqrt(0.05 / n * seed_share / (1 - seed_share) * n_seeds / 2)  # of a seed; listeners' variance is .05
+    for _ in range(sets // BLOCK):
+        sides = frames(difference(rng, (n, BLOCK), 0.5))
+        trained = [
+            pd.concat(
+                [one.set_index("user_id") + rng.normal(0, error, BLOCK) for _ in range(n_seeds)], keys=range(n_seeds)
+            )
+            .rename_axis(index=["seed", "user_id"])
+            .reset_index()
+            for one in sides
+        ]
+        both = statistics.paired_difference_of_seeds(*trained, rng, n_resamples=n_resamples)
+        means = [side.drop(columns="seed").groupby("user_id", as_index=False).mean() for side in trained]
+        alone = statistics.paired_difference(*means, rng, n_resamples=n_resamples)
+        held.append([(found["ci_low"] <= 0) & (found["ci_high"] >= 0) for found in (both, alone)])
+    return dict(zip(("users x seeds", "users alone"), np.concatenate(held, axis=1).mean(axis=1), strict=True))
 
 
 def frames(differences):
