@@ -1,5 +1,7 @@
 """The answer to RQ2: what one recommender's lists say of backends, and what they cannot say."""
 
+import numpy as np
+
 from lib import backend_comparison, claims, correlation, evaluation, recommenders
 from lib.backend_comparison import ORACLE, TEST
 from lib.backends import LABELS
@@ -106,7 +108,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
     """
     alpha, n = study.parameters.alpha, int(pairs["n_users"].iloc[0]) if len(pairs) else None
     empty = {"n": n, "test": None, "estimate": None, "ci": None, "p": None}
-    where = "In a simulated world" if study.world == "mock" else "Among real listeners"
+    where = f"In a simulated world where {_planted(study)}," if study.world == "mock" else "Among real listeners"
     if not len(pairs):
         reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
         statement = f"{where} nothing is said of how backends compare. {reason}"
@@ -128,7 +130,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
         "n": n,
         "test": TEST,
         "estimate": round(float(largest["diff"]), 4),
-        "ci": [round(float(largest[limit]), 4) for limit in ("low", "high")],
+        "ci": [round(float(largest[limit]), 4) for limit in ("low", "high")] if np.isfinite(largest["low"]) else None,
         "p": round(float(largest["p_adjusted"]), 4),
     }
 
@@ -167,20 +169,25 @@ def _found(pairs, said, places, delta, label, alpha):
     named = ", ".join(LABELS.get(name, name) for name in first)
     leads = f"{named} leads alone" if len(first) == 1 else f"{named} are not told apart at the top"
     size = f"δ = {delta:.3f}" if delta > 0 else "no δ above 0 to be equivalent within"
+    limits = f"[{largest['low']:+.3f}, {largest['high']:+.3f}]" if np.isfinite(largest["low"]) else "without limits"
     return (
         f"{differ} of {len(said)} pairs of backends differ, {decided['equivalent within δ']} are equivalent "
         f"within δ and {decided['undecided']} are undecided ({label}, {size}, smallest detectable difference "
         f"{detectable:.3f}, {TEST}, n = {int(largest['n_users'])} "
-        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f} "
-        f"[{largest['low']:+.3f}, {largest['high']:+.3f}], family-wise p = {largest['p_adjusted']:.3f}; {leads}"
+        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f}  {limits}, "
+        f"family-wise p = {largest['p_adjusted']:.3f}; {leads}"
     )
+
+
+def _planted(study):
+    strength = study.parameters.content_strength
+    return f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
 
 
 def _of_the_instrument(study, sentence, said, oracle, alpha):
     """Status, verdict and sentence of a mock world, where the best is known, or that there is none."""
     strength = study.parameters.content_strength
-    planted = f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
-    sentence = f"In a simulated world where {planted}, {sentence}"
+    sentence = f"In a simulated world where {_planted(study)}, {sentence}"
     close = "this tests the instrument and says nothing of real listeners."
     if strength == 0:
         works = not said.isin(["better", "worse"]).any()

@@ -301,6 +301,24 @@ def agreement(values):
     return pd.DataFrame(rows).reindex(columns=order)
 
 
+def together(by_family):
+    """Frames of several families of pairs as one.
+
+    Parameters
+    ----------
+    by_family : dict of {(str, str): DataFrame}
+        Recommender and split to pairs; families of one backend have none.
+
+    Returns
+    -------
+    DataFrame
+        With the columns ``recommender, split`` before those of the frames.
+    """
+    filled = [frame.assign(recommender=key[0], split=key[1]) for key, frame in by_family.items() if len(frame)]
+    frame = pd.concat(filled or [next(iter(by_family.values())).assign(recommender="", split="")], ignore_index=True)
+    return frame[["recommender", "split", *frame.columns.drop(["recommender", "split"])]]
+
+
 def _one_table(by_backend):
     """Columns of scores on the same listeners as one frame."""
     if not by_backend:

@@ -136,6 +136,13 @@ def test_detectable_differences_are_those_of_statsmodels():
     assert found["users_needed"][0] == np.ceil(50 * (true / 0.02) ** 2)
 
 
+def test_families_without_pairs_stand_together_with_others():
+    none = comparison.compare_pairs(world(RNG(0), means=(0.1,)), RNG(0))
+    found = comparison.together({("knn", "hot_test"): pair(), ("hybrid", "hot_test"): none})
+    assert found[["recommender", "split", "backend_a"]].to_numpy().tolist() == [["knn", "hot_test", "a"]]
+    assert not len(comparison.together({("hybrid", "hot_test"): none}))
+
+
 def test_ranks_and_their_intervals():
     table = world(RNG(0), means=(0.1, 0.9, 0.5, 0.5))
     found = comparison.ranks(table.assign(d=table["c"]), RNG(0), n_resamples=200).set_index("backend")
@@ -250,4 +257,5 @@ def test_too_little_is_said_and_does_not_fail(study, table):
     assert found["status"] == "undecided"
     assert found["verdict"] is None
     assert "no pair to compare" in found["statement"] or "no difference can be shown" in found["statement"]
+    assert found["ci"] is None  # no number of JSON is infinite
     results.save_answer(study, "rq2", found)
