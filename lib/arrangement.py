@@ -1,4 +1,4 @@
-"""Is a correlation over backends more than the luck of one arrangement of tracks?
+"""Test whether a correlation over backends is more than the luck of one arrangement of tracks.
 
 Backends that hear alike share this luck, so they are not independent units, and a test that pairs their scores at
 random fires too often where there is no content at all (docs/calibration.md says how often). This test permutes vectors
