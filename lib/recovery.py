@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lib.arrangement import arrangement_test
 from lib.backend_comparison import compare_pairs
 from lib.correlation import exact_correlation
 from lib.known_truth import SPLITS, TASKS, WORLDS
@@ -75,7 +76,7 @@ def correlations(backends, n_backends):
             table["p"] = [one["p"] for one in found.values()]
             table["p_holm"] = [*holm(table["p"][: len(TASKS)]), table["p"].iloc[-1]]
             table["first"] = [*stands_out(table["rho"][: len(TASKS)]), False]
-            table[["p_arrangement", "p_arrangement_adjusted"]] = _arrangement(world, split, scores, table["rho"])
+            table[["p_arrangement", "p_arrangement_adjusted"]] = _arrangement(world, split, scores)
             rows.append(table.assign(**dict(zip(KEYS, key, strict=True)), n_backends=n_backends, split=split))
     order = [*KEYS, "n_backends", "split", "task", "rho", "p", "p_holm", "first"]
     return pd.concat(rows, ignore_index=True)[[*order, "p_arrangement", "p_arrangement_adjusted"]]
@@ -103,19 +104,15 @@ def _scores(real, seed):
     return dict(zip(TASKS, scores.T, strict=True)) | {PRIMARY: z.mean(axis=1)}
 
 
-def _arrangement(world, split, scores, rho):
+def _arrangement(world, split, scores):
     """Two-sided p over permutations of tracks, alone and by max-T over the tasks, one row a task."""
-    permuted = world[world["permutation"] >= 0]
-    if not len(permuted):
+    if world["permutation"].max() < 0:
         return np.full((len(scores), 2), np.nan)
-    wide = permuted.pivot(index="permutation", columns="backend", values=split).to_numpy()
-    sides = [stats.rankdata(side, axis=1) for side in (np.array(list(scores.values())), wide)]
-    sides = [side - side.mean(axis=1, keepdims=True) for side in sides]
-    sides = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides]
-    by_chance, real = np.abs(sides[1] @ sides[0].T), np.abs(rho.to_numpy())
+    wide = world.pivot(index="permutation", columns="backend", values=split).sort_index().to_numpy()
+    values = np.array(list(scores.values()))
     n = len(TASKS)
-    tasks, primary = max_t(real[:n], by_chance[:, :n]), max_t(real[n:], by_chance[:, n:])
-    return pd.concat([tasks, primary])[["p", "p_adjusted"]].to_numpy()
+    tested = [arrangement_test(part, wide[0], wide[1:]) for part in (values[:n], values[n:])]
+    return pd.concat(tested)[["p", "p_adjusted"]].to_numpy()
 
 
 def rate(hits):

@@ -5,7 +5,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from lib import known_truth, permutations, planted_taste, probes, recovery
+from lib import arrangement, known_truth, permutations, planted_taste, probes, recovery
 from lib.known_truth import TASKS, WORLDS, Size
 
 SMALL = Size(120, 200, 20, 8)
@@ -169,6 +169,15 @@ def test_without_shared_luck_both_tests_hold_their_level():
         assert 0.03 < (tasks[column] <= 0.05).mean() < 0.07, column
     rates = recovery.null(found).set_index("question")["rate"]
     assert rates[["any task: p <= .05 by pairing, Holm", "any task: p <= .05 by arrangement, max-T"]].max() < 0.1
+
+
+def test_the_arrangement_test_is_that_of_counting_by_hand():
+    rng = np.random.default_rng(12)
+    scores, real, permuted = rng.standard_normal((1, 8)), rng.standard_normal(8), rng.standard_normal((99, 8))
+    found = arrangement.arrangement_test(scores, real, permuted).iloc[0]
+    rho = [stats.spearmanr(scores[0], one).statistic for one in (real, *permuted)]
+    assert found["rho"] == pytest.approx(rho[0])
+    assert found["p"] == found["p_adjusted"] == np.mean(np.abs(rho) >= abs(rho[0]) - 1e-9)
 
 
 def test_equal_scores_do_not_rank_a_task_first_nor_stop_a_test():
