@@ -19,15 +19,21 @@ import score_worlds as worlds
 from lib.tables import write_atomically
 
 USERS = (200, 400, 1000)
-READ_INTERVALS = """**Read**: 94–96 % within Monte-Carlo error (±.007) wherever 100 listeners or more have a score other than 0. Where 30 to
-60 differ among ties, BCa holds .918–.938: what it takes for skewness is then noise. Student's t does better there and
-worse on scores that are mostly zeros (.908 with 10 listeners that differ). So what counts is the number of listeners that
-differ, not n. HitRate is discrete: steps of 1/n make intervals wide. Intervals describe; tests over permutations decide."""
-READ_SEEDS = """**Read**: intervals over users alone miss the luck of training. Those over users and seeds hold where trainings make up to
-half of the variance; with 3 seeds and most of the variance from training they are too short (.905): train more seeds."""
-READ_TESTS = """**Read**: randomisation and max-T are exact whatever the scores. The trained test takes means of listeners for normal:
-with 80 % zeros among 200 listeners it fires at .058 (any of 5: .065), with 95 % zeros at .065 (any of 5: .088), with 1,000
-listeners at .05. TOST is a t test: where few listeners differ it claims equivalence a little too readily."""
+READ_INTERVALS = """\
+**Read**: 94–96 % within Monte-Carlo error (±.007) wherever 100 listeners or more have a score other than 0. Where
+30 to 60 differ among ties, BCa holds .918–.938: what it takes for skewness is then noise. Student's t does better
+there and worse on scores that are mostly zeros (.908 with 10 listeners that differ). So what counts is the number
+of listeners that differ, not n. HitRate is discrete: steps of 1/n make intervals wide. Intervals describe; tests
+over permutations decide."""
+READ_SEEDS = """\
+**Read**: intervals over users alone miss the luck of training. Those over users and seeds hold where trainings make
+up to half of the variance; with 3 seeds and most of the variance from training they are too short (.905): train
+more seeds."""
+READ_TESTS = """\
+**Read**: randomisation and max-T are exact whatever the scores. The trained test takes means of listeners for
+normal: with 80 % zeros among 200 listeners it fires at .058 (any of 5: .065), with 95 % zeros at .065 (any of 5:
+.088), with 1,000 listeners at .05. TOST is a t test: where few listeners differ it claims equivalence a little too
+readily."""
 
 
 def main():
