@@ -375,7 +375,9 @@ def trained_test(real, permuted) -> pd.DataFrame:
     e(1 - 1/S) from s^2 overshoots (.063; any of 5: .086). What restores .05 is as many seeds a permutation as there
     are real ones, averaged. Pooling judges the backend of widest spread by the spread of all: where spreads range over
     a factor of 1.3 the family-wise rate at S = 1 rises from .049 to .052, over a factor of 2 to .066 (of KNN under
-    permutations they range over 1.05 to 1.26). Permutations shared by all backends do no harm (.048).
+    permutations they range over 1.05 to 1.26). Permutations shared by all backends do no harm (.048). Means of few
+    listeners with hits are not normal: with 80 % zeros among 200 listeners the rate is .058 (any of 5: .065), with 95 %
+    .065 (any of 5: .088), with 80 % among 1,000 .052 (benchmarks/intervals_and_tests.md).
 
     Examples
     --------
