@@ -80,7 +80,7 @@ def oracle_scores(study, tracks, train, task):
     return evaluation.recommend_and_score(model, task)[1].set_index("user_id")[label].rename(ORACLE)
 
 
-def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
+def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, worlds=None):
     """The answer to RQ2 as far as one recommender on one split gives it, for ``answers.json``.
 
     Parameters
@@ -97,6 +97,8 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
     oracle : DataFrame, optional
         Pairs of `ORACLE` (as a) with every backend, compared as one family: what is known to be best in a mock world
         in which taste follows sound. Not given for real listeners.
+    worlds : DataFrame, optional
+        From ``lib.backend_worlds.summary``, on the same split: who is best where tastes are others.
 
     Returns
     -------
@@ -122,7 +124,9 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None):
         differ = said.isin(["better", "worse"]).any()
         verdict = "differences_shown" if differ else "all_equivalent" if said.eq("equivalent within δ").all() else None
         status, statement = "decided" if verdict else "undecided", f"{where} {sentence}."
-    limits = cannot_say(len(places), n, alpha=alpha)
+    limits = cannot_say(len(places), n, alpha=alpha, n_worlds=None if worlds is None else int(worlds["n_worlds"].max()))
+    if worlds is not None:
+        limits.insert(0, _elsewhere(worlds, places["backend"].iloc[0]))
     return {
         "status": status,
         "verdict": verdict,
@@ -174,9 +178,19 @@ def _found(pairs, said, places, delta, label, alpha):
         f"{differ} of {len(said)} pairs of backends differ, {decided['equivalent within δ']} are equivalent "
         f"within δ and {decided['undecided']} are undecided ({label}, {size}, smallest detectable difference "
         f"{detectable:.3f}, {TEST}, n = {int(largest['n_users'])} "
-        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f}  {limits}, "
+        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f} {limits}, "
         f"family-wise p = {largest['p_adjusted']:.3f}; {leads}"
     )
+
+
+def _elsewhere(worlds, first):
+    """Who is best in worlds with other tastes, and how often it is who is best in this one."""
+    shares = worlds.set_index("backend")["share_best"]
+    most, n = shares.idxmax(), int(worlds["n_worlds"].max())
+    sentence = f"Over {n} worlds with other tastes {LABELS.get(most, most)} is best in {shares[most]:.0%}"
+    if most == first:
+        return f"{sentence}, as in this one."
+    return f"{sentence}, and {LABELS.get(first, first)}, first in this one, in {shares[first]:.0%}."
 
 
 def _planted(study):

@@ -211,11 +211,11 @@ def test_different_listeners_are_refused(study):
         comparison.scores(study, "knn", "hot_test", LABEL)
 
 
-def answered(study, table, delta=0.01, oracle=None):
+def answered(study, table, delta=0.01, oracle=None, worlds=None):
     pairs = comparison.compare_pairs(table, RNG(0), n_flips=999)
     places = comparison.ranks(table, RNG(0), n_resamples=200)
     known = None if oracle is None else backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05)
-    return backend_answer.answer_rq2(study, "knn", LABEL, pairs, places, delta, known)
+    return backend_answer.answer_rq2(study, "knn", LABEL, pairs, places, delta, known, worlds)
 
 
 def changed(study, **options):
@@ -231,6 +231,16 @@ def test_an_answer_in_a_mock_world_is_about_the_instrument(study):
     worst = answered(study, table, oracle=table.min(axis=1) - 0.2)
     assert worst["verdict"] == "instrument_fails"
     assert answered(study, table, oracle=table["b"])["status"] == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [((0.25, 0.75), "b is best in 75%, as in this one."), ((0.75, 0.25), "a is best in 75%, and b, first")],
+)
+def test_an_answer_says_who_is_best_in_other_worlds(study, shares, said):
+    worlds = pd.DataFrame({"backend": ["a", "b"], "share_best": shares, "n_worlds": 20})
+    found = answered(study, world(RNG(0), means=(0.1, 0.3)), worlds=worlds)
+    assert f"Over 20 worlds with other tastes {said}" in found["statement"]
 
 
 def test_where_taste_ignores_sound_any_difference_is_a_failure(study):
