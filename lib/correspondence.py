@@ -236,7 +236,7 @@ def answer_rq3(study, points, split, alpha, reason=""):
     sentence = (
         f"{world} the mean z of informative probes and knn's NDCG on {split.removesuffix('_test')} tracks have "
         f"rho = {found['estimate']:+.2f} [{found['ci_low']:+.2f}, {found['ci_high']:+.2f}] over n = {n} backends "
-        f"(exact p = {found['p']:.3f}, {TEST}); so few backends show a true correlation of "
+        f"(p = {found['p']:.2g}, {TEST}); so few backends show a true correlation of "
         + " and ".join(f"{rho:g} in {share:.0%}" for rho, share in power.items())
         + " of cases"
     )

@@ -158,7 +158,7 @@ def _told(points):
     if correlation.cannot_decide(len(real)):
         return f"cannot be decided at n = {len(real)}"
     found = correlation.exact_correlation(real["x"], real["y"])
-    told = f"ρ = {found['estimate']:.2f} [{found['ci_low']:.2f}, {found['ci_high']:.2f}], p = {found['p']:.3f}"
+    told = f"ρ = {found['estimate']:.2f} [{found['ci_low']:.2f}, {found['ci_high']:.2f}], p = {found['p']:.2g}"
     return told.replace("-", "−").replace("0.", ".")
 
 
