@@ -370,7 +370,7 @@ def above_nominal(rates, kind):
     Examples
     --------
     >>> one = {"kind": "unplanted", "world": "nothing", "n_backends": 12, "split": "hot", "question": "p by pairing"}
-    >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split("with ")[2]
+    >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split("with ")[1]
     'their whole interval: p by pairing, hot, n = 12: 1.000.'
     """
     nothing = rates[(rates["kind"] == kind) & (rates["world"] == "nothing")]
