@@ -1,8 +1,8 @@
 """Test whether a correlation over backends is more than the luck of one arrangement of tracks.
 
 Backends that hear alike share this luck, so they are not independent units, and a test that pairs their scores at
-random fires too often where there is no content at all (docs/calibration.md says how often). This test permutes vectors
-over tracks for all backends at once, as RQ1 does; it asks nothing beyond what `permutations.parquet` holds for KNN.
+random may find something where there is no content at all (docs/calibration.md says how often). This test permutes
+vectors over tracks for all backends at once, as RQ1 does; for KNN `permutations.parquet` holds all that it needs.
 """
 
 import numpy as np

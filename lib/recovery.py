@@ -4,7 +4,7 @@ Two tests of a correlation over backends are held against each other. The *pairi
 often so strong a correlation comes about if scores are paired with backends at random: its units are the backends. The
 *arrangement* test asks how often it comes about if vectors are permuted over tracks, one permutation for all backends
 at once, as for RQ1: its unit is the world. In a world without content backends that hear alike share the luck of one
-arrangement of tracks, so that they are not independent units, and the pairing test fires too often.
+arrangement of tracks, so that they are not independent units: the more they share, the more the pairing test finds.
 """
 
 import numpy as np
@@ -351,6 +351,37 @@ def target_reached(rates, strength):
             f"In a simulated world, n = {n} backends: first and significant in {TARGET:.0%} of worlds {verdict}."
         )
     return "\n".join(lines)
+
+
+def above_nominal(rates, kind):
+    """Say which tests fire more often than nominal where nothing is planted.
+
+    Parameters
+    ----------
+    rates : DataFrame
+        As for `table`.
+    kind : {'unplanted', 'arranged'}
+
+    Returns
+    -------
+    str
+        A sentence with those whose interval lies above .05.
+
+    Examples
+    --------
+    >>> one = {"kind": "unplanted", "world": "nothing", "n_backends": 12, "split": "hot", "question": "p by pairing"}
+    >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split("with ")[1]
+    'their whole interval: p by pairing, hot, n = 12: 1.000.'
+    """
+    nothing = rates[(rates["kind"] == kind) & (rates["world"] == "nothing")]
+    above = nothing[nothing["low"] > ALPHA]
+    named = [
+        f"{one.question.replace(': p <= .05', '')}, {one.split}, n = {one.n_backends}: {one.rate:.3f}"
+        for one in above.itertuples()
+    ]
+    listed = f": {'; '.join(named)}" if named else ""
+    n = f"{len(above)} of {len(nothing)}"
+    return f"In simulated worlds without content, {n} rates lie above .05 with their whole interval{listed}."
 
 
 def _line(key, question, hits):

@@ -41,9 +41,9 @@ Written by `make calibrate` (code {digest}); not edited by hand. Notebook 74 say
 - KNN on standardised vectors, NDCG at the default cut-off; linear probes. Cells are shares of worlds with Wilson's 95 %
   intervals. 'First': the planted task has the highest rank correlation with NDCG among the four; p is the exact one
   over pairings, Holm over the four tasks."""
-NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test takes backends as independent units. They
-are not: those that hear alike share the luck of one arrangement of tracks, and the more backends, the more it shows.
-The arrangement test permutes vectors over tracks, for all backends at once, and has no such fault."""
+NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test takes backends as independent units; those
+that hear alike share the luck of one arrangement of tracks, which it does not see. The arrangement test permutes
+vectors over tracks, for all backends at once, and sees it."""
 PAIRS = """Pairs of backends by max-T over listeners (RQ2): is one that hears worse called better, in any of 66 pairs?
 What the test is about are these very tracks, on which two backends of nearly equal blur do differ, either way."""
 
@@ -123,7 +123,7 @@ def summarise(folder, todo):
     tables.append(recovery.beats_shuffled(rows["arranged"]).assign(kind="arranged"))
     levels = [recovery.levels(pd.concat(found)).assign(kind="unplanted")]
     levels.append(recovery.levels(arranged[nothing]).assign(kind="arranged"))
-    rates = pd.concat(tables, ignore_index=True)[["kind", *recovery.RATE_COLUMNS]]
+    rates = pd.concat([table for table in tables if len(table)], ignore_index=True)[["kind", *recovery.RATE_COLUMNS]]
     return rates, pd.concat(levels, ignore_index=True)
 
 
@@ -153,8 +153,8 @@ def report(rates, digest):
         parts += ["Is the planted best backend named?", _markdown(rates, "planted", recovery.BEST, strength)]
         parts += [PAIRS, _markdown(rates, "planted", recovery.PAIRS, strength)]
     parts += ["## Nothing planted: how often is something found?", NOTHING]
-    parts += [_tall(rates, "unplanted", recovery.PAIRING)]
-    parts += ["With vectors permuted over tracks, in fewer worlds:"]
+    parts += [recovery.above_nominal(rates, "unplanted"), _tall(rates, "unplanted", recovery.PAIRING)]
+    parts += ["With vectors permuted over tracks, in fewer worlds:", recovery.above_nominal(rates, "arranged")]
     parts += [_tall(rates, "arranged", recovery.PAIRING | recovery.ARRANGEMENT)]
     parts += ["What asking both tests costs, where something is planted (strength 1):"]
     parts += [_markdown(rates, "arranged", recovery.BY_BOTH, 1.0)]
