@@ -31,6 +31,7 @@ from lib.vectors import VectorStore
 
 AXES = ("history", "catalogue")
 DRAWLESS = ("knn", "mostpop", "itemknn", "pop", "recbole_itemknn", "ease")  # kinds in which nothing is drawn: cheap
+BY_VECTORS = ("knn", "shallow_net", "bert4rec")  # kinds to which a track is its vector, unless ids stand beside it
 METRIC = "NDCG"
 CELL = ["axis", "share", "draw", "recommender", "backend"]
 COLUMNS = [*CELL, "split", "k", "user_id", "value"]
@@ -160,6 +161,12 @@ def runs(study):
 def primary_backends(study):
     """What one figure of all recommenders shows: the one backend of the study, and those that have none."""
     return [study.one_backend, NO_BACKEND]
+
+
+def hears_alone(study, name):
+    """Whether a named recommender knows tracks by their vectors alone, and by no listener of theirs."""
+    options = study.parameters.recommender_table[name]
+    return options.get("kind", name) in BY_VECTORS and not options.get("ids")
 
 
 def n_draws(study, options):

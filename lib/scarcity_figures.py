@@ -121,7 +121,7 @@ def drawn(curves, text_width, styles, *, line=None):
         for name, (colour, marker, style) in styles.items()
         if name in set(curves["line"])
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
 
 

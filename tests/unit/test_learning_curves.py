@@ -101,6 +101,21 @@ def test_simultaneous_limits_are_those_of_one_column_where_there_is_one(rng):
     assert (row["ci_high"] - row["ci_low"]) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
 
+def test_a_pair_that_few_listeners_tell_apart_does_not_widen_the_limits_of_others(rng):
+    scores = planted({("ease", "none"): (0.5,) * 3, FALLS: (0.3,) * 3, STAYS: (0.3,) * 3}, rng, n_users=60)
+    twin = scores[scores["recommender"] == "ease"].assign(recommender="twin")
+    twin.loc[twin["user_id"] == "u001", "value"] += 0.3
+    found = learning_curves.differences(pd.concat([scores, twin]), rng).set_index(["a", "b", "share"])["decided"]
+    assert found["ease", "twin", 1.0] == 0
+    assert found["ease", "mostpop", 1.0] == 1
+
+
+@pytest.mark.parametrize("n_users", [2, 3, 9])
+def test_canary_of_a_handful_of_listeners_nothing_is_decided(rng, n_users):
+    scores = planted({FALLS: (0.9,) * 3, STAYS: (0.1,) * 3}, rng, n_users=n_users)
+    assert not learning_curves.differences(scores, rng)["decided"].any()
+
+
 def test_runs_are_compared_over_the_draws_that_both_have(rng):
     scores = planted({FALLS: (0.3,) * 3, STAYS: (0.3,) * 3}, rng)
     scores.loc[(scores["recommender"] == "knn") & (scores["draw"] == 1), "value"] = 9.0

@@ -184,6 +184,12 @@ def test_every_study_names_recommenders_of_its_table(path):
     assert set(p.scarcity_backends) <= {*p.backend_ids, *p.label_columns}
 
 
+def test_what_learns_of_a_tracks_listeners_is_not_content_alone():
+    table = load_parameters("demo").recommender_table
+    alone = {name for name in table if scarcity.hears_alone(Study(load_parameters("demo")), name)}
+    assert alone == {"knn", "knn_raw", "shallow_net", "bert4rec"}
+
+
 def test_a_study_without_audio_has_its_baselines(study):
     other = Study(study.parameters.model_copy(update={"backend_ids": [], "backend": ""}))
     assert list(scarcity.runs(other)) == [Run("mostpop")]
