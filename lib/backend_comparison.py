@@ -319,6 +319,38 @@ def together(by_family):
     return frame[["recommender", "split", *frame.columns.drop(["recommender", "split"])]]
 
 
+def as_comparisons(study, verdicts, label):
+    """Pairs of backends as rows of ``comparisons.parquet`` (see docs: contracts).
+
+    Parameters
+    ----------
+    study : Study
+    verdicts : DataFrame
+        From `together`, of `compare_pairs`.
+    label : dict of {str: str}
+        Split to metric with cut-off, like ``NDCG@50``.
+
+    Returns
+    -------
+    DataFrame
+        Intervals are those of each pair alone, `p_adjusted` holds over the pairs of one recommender on one split.
+    """
+    metric = verdicts["split"].map(label).str.split("@", expand=True).reindex(columns=[0, 1])
+    seeds = [
+        len(list(study.path("per_user").glob(Run(row.recommender, row.backend_a).file("*", row.split))))
+        for row in verdicts.itertuples()
+    ]
+    return verdicts.assign(
+        metric=metric[0],
+        k=metric[1].astype("int64"),
+        control_a="real",
+        control_b="real",
+        test=TEST,
+        n_seeds=seeds,
+        n_permutations=0,
+    )
+
+
 def _one_table(by_backend):
     """Columns of scores on the same listeners as one frame."""
     if not by_backend:

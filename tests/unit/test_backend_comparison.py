@@ -269,3 +269,16 @@ def test_too_little_is_said_and_does_not_fail(study, table):
     assert "no pair to compare" in found["statement"] or "no difference can be shown" in found["statement"]
     assert found["ci"] is None  # no number of JSON is infinite
     results.save_answer(study, "rq2", found)
+
+
+def test_pairs_are_kept_beside_the_comparisons_with_controls(study):
+    table = world(RNG(3), means=(0.1, 0.3))
+    for backend, column in (("mfcc", "a"), ("musicnn_msd", "b")):
+        save(study, backend, table[column])
+    pairs = comparison.compare_pairs(comparison.scores(study, "knn", "hot_test", LABEL), RNG(0))
+    verdicts = comparison.together({("knn", "hot_test"): pairs})
+    results.save_comparisons(study, comparison.as_comparisons(study, verdicts, {"hot_test": LABEL}))
+    saved = pd.read_parquet(study.path("comparisons.parquet")).iloc[0]
+    assert (saved["metric"], saved["k"], saved["control_a"], saved["control_b"]) == ("NDCG", 22, "real", "real")
+    assert (saved["backend_a"], saved["backend_b"], saved["n_seeds"]) == ("mfcc", "musicnn_msd", 1)
+    assert saved["diff"] == pytest.approx(pairs["diff"][0])
