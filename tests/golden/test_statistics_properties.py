@@ -53,10 +53,9 @@ def test_where_few_listeners_differ_intervals_are_too_short_and_this_page_says_s
 
 
 @pytest.mark.slow
-def test_bca_misses_on_either_side_alike_where_students_t_does_not():
+def test_bca_holds_the_truth_more_often_than_students_t_where_most_scores_are_0():
     found = worlds.coverage("NDCG, 95 % zeros", 200, SETS, np.random.default_rng(4))
     assert found["bca"] > found["t"] + 0.01
-    assert abs(found["too_high"] - found["too_low"]) < 0.02
 
 
 def test_canary_seeds_counted_as_users_make_intervals_that_miss():
