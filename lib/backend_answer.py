@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib import backend_comparison, claims, correlation, evaluation, recommenders
+from lib import backend_comparison, correlation, evaluation, recommenders, viability
 from lib.backend_comparison import ORACLE, TEST
 from lib.backends import LABELS
 from lib.taste import true_factors
@@ -210,7 +210,7 @@ def _of_the_instrument(study, sentence, said, oracle, alpha):
         return "undecided", None, f"{sentence}; what taste follows was not scored; {close}"
     above = int(((oracle["p_adjusted"] <= alpha) & (oracle["diff"] > 0)).sum())
     sentence += f"; the true factors, known to be best, are found above {above} of {len(oracle)} backends; {close}"
-    if above >= claims.ROBUST_SHARE * len(oracle):
+    if above >= viability.ROBUST_SHARE * len(oracle):
         return "decided", "instrument_works", sentence
     wrong = ((oracle["p_adjusted"] <= alpha) & (oracle["diff"] < 0)).any()
     if wrong:
