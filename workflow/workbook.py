@@ -30,7 +30,7 @@ def main():
     parser.add_argument("--plan", action="store_true", help="print jobs, time, disk and what is missing; run nothing")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="jobs at a time (default: %(default)s)")
     parser.add_argument("--tune", action="store_true", help="only search the options that params leave open")
-    parser.add_argument("--extended", action="store_true", help="add hybrids on all backends, layers, variants, tuning")
+    parser.add_argument("--extended", action="store_true", help="add hybrids on all backends, layers, variants …")
     parser.add_argument("--profile", help="a folder in workflow/profiles, for a cluster")
     options = parser.parse_args()
     try:
