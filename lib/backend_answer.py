@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lib import backend_comparison, correlation, evaluation, recommenders, viability
+from lib import backend_comparison, correlation, evaluation, recommenders, results, viability
 from lib.backend_comparison import ORACLE, TEST
 from lib.backends import LABELS
 from lib.taste import true_factors
@@ -113,7 +113,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     where = f"In a simulated world where {_planted(study)}," if study.world == "mock" else "Among real listeners"
     if not len(pairs):
         reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
-        statement = f"{where} nothing is said of how backends compare. {reason}"
+        statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
         return {"status": "undecided", "verdict": None, "statement": statement, **empty}
     said = backend_comparison.verdicts(pairs, delta)
     sentence = f"under {recommender} {_found(pairs, said, places, delta, label, alpha)}"
@@ -130,7 +130,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     return {
         "status": status,
         "verdict": verdict,
-        "statement": " ".join([statement, *limits]),
+        "statement": " ".join([statement, *limits, results.decision(status, verdict)]),
         "n": n,
         "test": TEST,
         "estimate": round(float(largest["diff"]), 4),

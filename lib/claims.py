@@ -208,7 +208,8 @@ def smallest_effect(study, recommender, split, metric):
     Returns
     -------
     float
-        In units of the metric; NaN where a reference has not run.
+        In units of the metric; NaN where a reference has not run or there is nothing to gain, since the better of the
+        two references is not better here.
     """
 
     def mean(run):
@@ -221,7 +222,7 @@ def smallest_effect(study, recommender, split, metric):
         low = np.nanmean([mean(Run(recommender, backend, "shuffled")) for backend in study.parameters.backend_ids])
     else:
         best, low = mean(Run(recommender, "artist")), mean(Run("chance"))
-    return study.parameters.delta_fraction * (best - low)
+    return study.parameters.delta_fraction * (best - low) if best > low else np.nan
 
 
 def _heard(study, recommender):

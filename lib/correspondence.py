@@ -230,7 +230,8 @@ def answer_rq3(study, points, split, alpha, reason=""):
     if reason or cannot:
         cannot = f"cannot be decided: {reason[0].lower()}{reason[1:]}" if reason else f"{cannot}."
         cannot += _OF_MOCK if study.world == "mock" else ""
-        return {"status": "undecided", "verdict": None, "statement": f"{world} {about} {cannot}"} | empty
+        statement = f"{world} {about} {cannot} {results.decision('undecided', None)}"
+        return {"status": "undecided", "verdict": None, "statement": statement} | empty
     found = correlation.exact_correlation(real["x"], real["y"])
     power = power_at(n, study.rng("rq3 power"))
     sentence = (
@@ -243,7 +244,8 @@ def answer_rq3(study, points, split, alpha, reason=""):
     status, verdict = _verdict(study, found, alpha)
     sentence += "." + (_OF_MOCK if study.world == "mock" else "")
     if status == "undecided":
-        sentence += " Undecided: no relation found among so few backends is almost no evidence that there is none."
+        sentence += " No relation found among so few backends is almost no evidence that there is none."
+    sentence += f" {results.decision(status, verdict)}"
     return {"status": status, "verdict": verdict, "statement": sentence} | {
         "n": n,
         "test": TEST,

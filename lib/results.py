@@ -285,6 +285,19 @@ def answers(study):
     return _world(study) | empty
 
 
+def decision(status, verdict):
+    """The last words of every answer's statement.
+
+    Examples
+    --------
+    >>> decision("decided", "instrument_works")
+    'Decided: the instrument works.'
+    """
+    if verdict is None:
+        return f"{status.capitalize()}."
+    return f"{status.capitalize()}: {verdict.replace('instrument_', 'the instrument ').replace('_', ' ')}."
+
+
 def save_answer(study, question, answer):
     """Set one of rq1, rq2, rq3 in ``answers.json``; other writers wait."""
     expected = {"status", "verdict", "statement", "n", "test", "estimate", "ci", "p"}

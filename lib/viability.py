@@ -8,7 +8,7 @@ smallest effect of interest.
 import numpy as np
 import pandas as pd
 
-from lib import claims
+from lib import claims, results
 
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
 FEW_LISTENERS = 30  # below so many the coverage of a bootstrap interval is not what it says
@@ -253,14 +253,14 @@ def answer_rq1(study, recommender, compared, decided, differences, delta):
     informs = decided.loc[decided["split"] == "hot_test", "audio_informs"]
     row, p = mean.loc["hot_test"], float(hot["p_adjusted"].min())
     if study.world == "mock":
-        status, verdict, sentence = _of_the_instrument(study, sentence, informs, undecidable=row["ci_high"] >= delta)
+        status, verdict, sentence = _of_the_instrument(study, sentence, informs, undecidable=not row["ci_high"] < delta)
     else:
         each = by_recommender(decided.assign(recommender=recommender))
         status = "decided" if (each["status"] == "decided").all() else "undecided"
         verdict = "; ".join(
             f"{_tracks(split)} tracks: {name}" for split, name in zip(each["split"], each["verdict"], strict=True)
         )
-        sentence = f"Among real listeners {sentence}. {status.capitalize()}: {verdict}."
+        sentence = f"Among real listeners {sentence}. {results.decision(status, verdict)}"
     return {
         "status": status,
         "verdict": verdict,
@@ -301,9 +301,6 @@ def _of_the_instrument(study, sentence, informs, undecidable):
         f"In a simulated world where {how}, {sentence}. This tests the instrument and says nothing of real listeners. "
     )
     if too_small:
-        return "undecided", None, sentence + "Undecided: the study is too small."
-    return (
-        "decided",
-        "instrument_works" if works else "instrument_fails",
-        sentence + f"Decided: the instrument {'works' if works else 'fails'}.",
-    )
+        return "undecided", None, f"{sentence}The study is too small. {results.decision('undecided', None)}"
+    verdict = "instrument_works" if works else "instrument_fails"
+    return "decided", verdict, sentence + results.decision("decided", verdict)

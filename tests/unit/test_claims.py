@@ -53,6 +53,11 @@ def test_comparisons_hold_every_pair_with_the_right_test(finished):
     ]
 
 
+def test_without_anything_to_gain_there_is_no_smallest_effect(finished):
+    save_scores(finished, Run("knn", "artist"), "cold_test", 0.01)  # worse than chance
+    assert np.isnan(claims.smallest_effect(finished, "knn", "cold_test", "NDCG@22"))
+
+
 def test_comparisons_of_one_kind_leave_those_of_the_other(finished):
     frame = claims.comparisons(finished, "knn", "hot_test")
     pair = frame.head(1).assign(backend_a="mfcc", backend_b="musicnn_msd", control_b="real", test="of pairs")
