@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from lib import correspondence, mir, mir_figures, published_mir, results
+from lib.results import Run
 from lib.study import Study, load_parameters
 
 BACKENDS = ["mfcc", "musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt", "mule", "muq"]
@@ -204,3 +205,31 @@ def test_a_map_shows_what_could_be_decided():
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["knn cold (n = 5)"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["mode", "key, MIREX"]
     assert figure.axes[0].texts[0].get_text() == "+1.0*"
+
+
+def test_the_declared_pair_must_stand_out_among_arrangements_too(tmp_path):
+    opened, (own, split) = study(tmp_path), points(7)
+    alone = correspondence.answer_rq3(opened, own, split, 0.05)
+    lucky = correspondence.answer_rq3(opened, own, split, 0.05, "", 0.3)
+    both = correspondence.answer_rq3(opened, own, split, 0.05, "", 0.01)
+    assert (alone["status"], lucky["status"], both["status"]) == ("decided", "undecided", "decided")
+    assert (lucky["p"], both["p"]) == (0.3, 0.01)
+    assert lucky["test"] == correspondence.BOTH_TESTS
+    assert "p = 0.0004 and 0.3" in lucky["statement"]
+
+
+def test_arrangements_are_those_of_rq1_for_the_same_backends(tmp_path):
+    opened, (own, split) = study(tmp_path), points(7)
+    rng, names = np.random.default_rng(0), own["backend"].tolist()
+    for name in names[::-1]:  # in any order
+        values = pd.DataFrame({"permutation": range(99), "value": rng.random(99)})
+        values = values.assign(split=split, metric="NDCG", k=6)
+        results.save_permutations(opened, Run("knn", name, "shuffled"), values)
+    p = correspondence.arrangement_p(opened, own, split, 6)
+    wide = results.read_permutations(opened).pivot(index="permutation", columns="backend", values="value")[names]
+    rho = [stats.spearmanr(own["x"], row).statistic for row in wide.to_numpy()]
+    true = stats.spearmanr(own["x"], own["y"]).statistic
+    deviates = np.abs([true, *rho])
+    assert p == pytest.approx((deviates >= abs(true) - 1e-9).mean())
+    assert np.isnan(correspondence.arrangement_p(opened, own.head(2), split, 6))
+    assert np.isnan(correspondence.arrangement_p(opened, own, "hot_test", 6))
