@@ -27,10 +27,9 @@ FIRST, FOUND = "planted task ranks first", "planted task ranks first, p <= .05"
 RECOVERED = {FIRST: "first", FOUND: "first, p <= .05", "mean z found, p <= .05": "mean z found"}
 RANKED = {f"{task} ranks first": task for task in TASKS}
 BEST = {"planted best backend ranks first": "first", "planted best backend among the first three": "first three"}
-PAIRS = {
-    "a worse backend called better": "a worse called better",
-    "pairs told apart rightly": "pairs told apart rightly",
-}
+WRONG, RIGHT = "a worse backend called better", "pairs told apart rightly"
+PAIRS = {WRONG: "a worse called better", RIGHT: RIGHT}
+OF_PAIRS = (RIGHT,)  # counted over pairs, not over worlds
 BY_BOTH = {FOUND: "by pairing", f"{FOUND} by both tests": "by both tests"}
 PAIRING = {f"{task}: p <= .05 by pairing": f"{task}, pairing" for task in [*TASKS, PRIMARY]}
 PAIRING |= {"any task: p <= .05 by pairing, Holm": "any task, pairing"}
@@ -289,8 +288,8 @@ def pair_verdicts(backends, users, n_flips=999):
         a, b = (pairs[side].str[1:].astype(int).map(blur) for side in ("backend_a", "backend_b"))
         decided, right = pairs["p_adjusted"] <= ALPHA, (pairs["diff"] > 0) == (a < b)
         hits = found.setdefault((world, strength, FEWER, split), {question: [] for question in PAIRS})
-        hits["a worse backend called better"].append((decided & ~right).any())
-        hits["pairs told apart rightly"] += list(decided & right)
+        hits[WRONG].append((decided & ~right).any())
+        hits[RIGHT] += list(decided & right)
     rows = [_line(key, question, hits) for key, asked in found.items() for question, hits in asked.items()]
     return pd.DataFrame(rows, columns=RATE_COLUMNS)
 

@@ -45,6 +45,7 @@ def test_a_stopped_run_goes_on_where_it_was_and_writes_the_same_summary(tmp_path
     assert len(measured) == n_worlds + 1
     assert written == [(tmp_path / name).read_bytes() for name in names]
     rates = pd.read_csv(tmp_path / "calibration.csv")
+    assert "- Planted worlds: 1 of each kind" in (tmp_path / "calibration.md").read_text()
     assert rates["kind"].notna().all()  # a kind called 'null' would be read as missing
     assert set(recovery.PAIRING) <= set(rates.loc[rates["kind"] == "unplanted", "question"])
 
