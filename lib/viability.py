@@ -13,7 +13,7 @@ from lib import claims, results
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
 FEW_LISTENERS = 30  # below so many the coverage of a bootstrap interval is not what it says
 REFERENCES = {  # what may do as well as real vectors, as an objection says it
-    "shuffled": "the same vectors shuffled over tracks",
+    "shuffled": "its vectors shuffled over tracks",
     "random": "random vectors",
     "untrained": "the same network without training",
     "profile_swap": "another listener's history",
@@ -162,14 +162,14 @@ def objections(study, differences, delta, n_permutations):
     Examples
     --------
     >>> objections(study, differences, 0.01, 999)[0]  # doctest: +SKIP
-    "listening alone (ease) may do as well or better: real − it = -0.050 [-0.060, -0.040]"
+    'beaten by listening alone (ease): -0.050 [-0.060, -0.040]'
     """
     rows = differences[differences["ci_low"].le(0 if np.isnan(delta) else delta)].sort_values("ci_low")
     found = []
     for row in rows.itertuples():
         name = REFERENCES[row.against] + (f" ({row.name})" if row.against == "collaborative" else "")
-        how = "is better" if row.ci_high < 0 else "may be as good"
-        found.append(f"{name} {how}: {row.diff:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]")
+        how = "beaten by" if row.ci_high < 0 else "not shown to beat"
+        found.append(f"{how} {name}: {row.diff:+.3f} [{row.ci_low:+.3f}, {row.ci_high:+.3f}]")
     backends = f"{int(differences['n_backends'].max())} backends"
     left = [f"one world of {int(differences['n_users'].max())} listeners and {backends}"]
     if (differences["against"] == "untrained").any():

@@ -164,7 +164,7 @@ def test_objections_come_by_how_far_a_reference_may_be_ahead(finished):
     differences = claims.mean_differences(finished, "knn", "hot_test", "NDCG@22")
     assert differences.set_index("against").loc["untrained", "n_backends"] == 1  # mfcc has no twin
     found = viability.objections(finished, differences, 0.01, 999)
-    assert found[0].startswith("the same network without training")
+    assert found[0].startswith("not shown to beat the same network without training")
     assert found[1:] == ["one draw of the untrained twin's weights", "one world of 60 listeners and 2 backends"]
     assert "only 5 permutations" in viability.objections(finished, differences, 0.01, 5)
 
