@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib import backends, results, statistics
+from lib.effects import effect_sizes
 from lib.results import Run
 
 AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "collaborative", "chance")
@@ -58,7 +59,8 @@ def comparisons(study, recommender, split):
         tracks: for KNN, and for whatever ran under 99 of them or more, adjusted over backends by max-T
         (``lib.statistics.max_t``); for models trained under fewer from ``lib.statistics.trained_test``, adjusted by
         Holm. Against all else p is from paired randomisation over users, adjusted over backends by Holm. ``test``
-        says which. Intervals are BCa bootstraps over users: they describe, they do not decide on `shuffled`.
+        says which. Intervals are BCa bootstraps over users, and over trainings where there are several: they describe,
+        they do not decide on `shuffled`. Both see other users, not other tracks.
 
     Raises
     ------
@@ -164,14 +166,15 @@ def mean_differences(study, recommender, split, metric):
     Returns
     -------
     DataFrame
-        ``recommender, split, against, name, diff, ci_low, ci_high, n_backends, n_users``, one row an entry of `AGAINST`
-        that ran; ``name`` says which baseline 'collaborative' is. Intervals are BCa bootstraps over users.
+        ``recommender, split, against, name, diff, ci_low, ci_high, d_z, superiority, n_backends, n_users``, one row an
+        entry of `AGAINST` that ran; ``name`` says which baseline 'collaborative' is. Intervals are BCa bootstraps over
+        users, and over trainings where there are several; effect sizes are those of `lib.effects.effect_sizes`.
     """
     rows = []
     for against in AGAINST:
         pairs = [(backend, _other(study, recommender, backend, against)) for backend in _heard(study, recommender)]
         found = [
-            tuple(results.per_user(study, run, split) for run in (Run(recommender, backend), other))
+            tuple(results.per_seed(study, run, split) for run in (Run(recommender, backend), other))
             for backend, other in pairs
             if other
         ]
@@ -179,15 +182,21 @@ def mean_differences(study, recommender, split, metric):
         if not found:
             continue
         real, reference = (
-            results.mean_of_seeds([frame[["user_id", metric]] for frame in side]) for side in zip(*found, strict=True)
+            pd.concat([frame[["user_id", "seed", metric]] for frame in side])
+            .groupby(["user_id", "seed"], as_index=False)
+            .mean()
+            for side in zip(*found, strict=True)
         )
         rng = study.rng("mean over backends", recommender, split, against)
-        row = statistics.paired_difference(real, reference, rng, n_resamples=study.parameters.n_bootstrap).iloc[0]
+        n_resamples = study.parameters.n_bootstrap
+        row = statistics.paired_difference_of_seeds(real, reference, rng, n_resamples=n_resamples).iloc[0]
+        means = (side.drop(columns="seed").groupby("user_id", as_index=False).mean() for side in (real, reference))
+        size = effect_sizes(*means, rng, n_resamples=n_resamples).iloc[0]
         name = next(other for _, other in pairs if other).recommender if against == "collaborative" else against
-        rows.append(
-            (recommender, split, against, name, row["diff"], row["ci_low"], row["ci_high"], len(found), row["n_users"])
-        )
-    columns = ["recommender", "split", "against", "name", "diff", "ci_low", "ci_high", "n_backends", "n_users"]
+        values = [*row[["diff", "ci_low", "ci_high"]], *size[["d_z", "superiority"]], len(found), row["n_users"]]
+        rows.append((recommender, split, against, name, *values))
+    columns = ["recommender", "split", "against", "name", "diff", "ci_low", "ci_high", "d_z", "superiority"]
+    columns += ["n_backends", "n_users"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -253,13 +262,14 @@ def _without_audio(study, recommender):
 
 
 def _compare(study, recommender, split, backend, other):
-    real, reference = (results.per_user(study, run, split) for run in (Run(recommender, backend), other))
-    if real is None or reference is None:
+    by_seed = [results.per_seed(study, run, split) for run in (Run(recommender, backend), other)]
+    if any(frame is None for frame in by_seed):
         return None
     rng = study.rng("comparison", recommender, split, backend, other.file(0, split))
-    found = statistics.paired_difference(real, reference, rng, n_resamples=study.parameters.n_bootstrap)
+    found = statistics.paired_difference_of_seeds(*by_seed, rng, n_resamples=study.parameters.n_bootstrap)
+    real, reference = (results.mean_of_seeds([frame.drop(columns="seed")]) for frame in by_seed)
     found["p"] = statistics.randomisation_p(real, reference, rng).to_numpy()
-    return found.assign(
+    return found.drop(columns=["n_seeds_a", "n_seeds_b"]).assign(
         backend_a=backend,
         control_a="real",
         backend_b=other.backend if other.backend != results.NO_BACKEND else other.recommender,

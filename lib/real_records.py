@@ -26,6 +26,8 @@ def beside(study):
     >>> beside(study)[1]  # doctest: +SKIP
     'Real records have not been run: make workbook STUDY=onion_sample …'
     """
+    if study.world == "real":
+        return None, "These are real records."
     for name in STUDIES:
         real = Study(load_parameters(name, {"runs_dir": study.parameters.runs_dir}))
         if name != study.name and real.path("metrics.parquet").is_file():

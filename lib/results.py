@@ -192,6 +192,13 @@ def per_user(study, run, split):
     return mean_of_seeds([pd.read_parquet(file) for file in files]) if files else None
 
 
+def per_seed(study, run, split):
+    """Scores a user and seed of a run: ``user_id, seed`` and columns like ``NDCG@50``; None where it is not there."""
+    files = {path.name.split(".")[3]: path for path in sorted(study.path("per_user").glob(run.file("*", split)))}
+    frames = [pd.read_parquet(path).assign(seed=int(seed.removeprefix("seed"))) for seed, path in files.items()]
+    return pd.concat(frames, ignore_index=True) if frames else None
+
+
 def metrics(study):
     """All metrics of a study so far, as in ``metrics.parquet``."""
     return read_parquet(study.path("metrics.parquet"), made_by="30_knn or 60_baselines")

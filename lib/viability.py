@@ -8,10 +8,10 @@ smallest effect of interest.
 import numpy as np
 import pandas as pd
 
-from lib import claims, results
+from lib import backends, claims, results
 
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
-FEW_LISTENERS = 30  # below so many the coverage of a bootstrap interval is not what it says
+FEW_LISTENERS = 100  # below so many a bootstrap interval may be too narrow (benchmarks/intervals_and_tests.md)
 REFERENCES = {  # what may do as well as real vectors, as an objection says it
     "shuffled": "its vectors shuffled over tracks",
     "random": "random vectors",
@@ -53,8 +53,8 @@ def verdicts(frame, delta, alpha, split):
         informs = bool(by.loc["shuffled", "p_adjusted"] <= alpha)
         helps = None
         if "untrained" in by.index:
-            helps = bool(by.loc["untrained", "p_adjusted"] <= alpha and by.loc["untrained", "diff"] > 0)
-        bars = by.reindex([name for name in needed if name in by.index or name != "untrained"])
+            helps = bool(by.loc["untrained", "p_adjusted"] <= alpha and by.loc["untrained", "ci_low"] > 0)
+        bars = by.reindex([name for name in needed if name != "untrained" or backend in backends.UNTRAINED])
         if informs and (bars["ci_low"] > delta).all():
             verdict = good
         elif (bars["ci_high"] < delta).any():
@@ -205,8 +205,8 @@ def cannot_conclude(n_backends, n_seeds, n_listeners, *, trained):
     found = []
     if n_listeners < FEW_LISTENERS:
         found.append(
-            f"With {n_listeners} listeners intervals are too narrow as a rule (a bootstrap needs some "
-            f"{FEW_LISTENERS}): no verdict that rests on an interval can be relied on."
+            f"With {n_listeners} listeners intervals may be too narrow (they hold from some {FEW_LISTENERS} on whose "
+            "scores differ): no verdict that rests on an interval alone can be relied on."
         )
     if trained and n_seeds < 2:
         found.append("With 1 seed the luck of a training cannot be told from the worth of a backend.")

@@ -254,3 +254,22 @@ def test_a_backend_that_lacks_permuted_runs_is_refused(trained, n_second):
         permuted(trained, Run("shallow_net", "musicnn_msd"), "hot_test", n_second)
     with pytest.raises(ValueError, match="leave out what has not run"):
         claims.comparisons(trained, "shallow_net", "hot_test")
+
+
+def test_intervals_of_trained_models_see_other_trainings_too(study):
+    """Canary: seeds that differ by .1 and listeners that hardly do; averaging seeds first would hide it."""
+    rng = np.random.default_rng(0)
+    by_seed = {
+        seed: (None, pd.DataFrame({"user_id": [f"u{i}" for i in range(60)], "NDCG@22": rng.normal(mean, 0.01, 60)}))
+        for seed, mean in enumerate((0.3, 0.4, 0.5))
+    }
+    results.save_run(study, Run("shallow_net", "mfcc"), "hot_test", by_seed)
+    save_scores(study, Run("mostpop"), "hot_test", 0.2)
+    row = claims.mean_differences(study, "shallow_net", "hot_test", "NDCG@22").set_index("against").loc["mostpop"]
+    assert row["diff"] == pytest.approx(0.2, abs=0.01)
+    assert row["ci_high"] - row["ci_low"] > 0.1
+    compared = (
+        claims._compare(study, "shallow_net", "hot_test", "mfcc", Run("mostpop")).query("metric == 'NDCG'").iloc[0]
+    )
+    assert compared["ci_high"] - compared["ci_low"] > 0.1
+    assert row["superiority"] == 1

@@ -72,6 +72,13 @@ def test_the_hot_rule(mostpop, verdict):
     assert viability.verdicts(frame, 0.01, 0.05, "hot_test")["verdict"].tolist() == [verdict]
 
 
+def test_a_network_whose_twin_has_not_run_is_undecided():
+    frame = rows({"shuffled": FAR, "artist": FAR}, backend="mert_95m")
+    found = viability.verdicts(frame, 0.01, 0.05, "cold_test")
+    assert found["verdict"].tolist() == ["undecided"]
+    assert found["pretraining_helps"].tolist() == [None]
+
+
 def test_pretraining_helps_only_where_a_twin_was_beaten():
     found = viability.verdicts(
         pd.concat(
