@@ -247,7 +247,7 @@ def artist_table(shares, scores):
         some artists' tracks count; ``–`` where a stratum has no pair.
     """
     if shares.empty:
-        return pd.DataFrame()
+        return pd.DataFrame(index=pd.MultiIndex.from_tuples([], names=RUN))
     left = shares.assign(**{"own artists": shares["share"].map("{:.0%}".format)})
     left = left.assign(chance=left["chance"].map("{:.0%}".format)).set_index(RUN)[["own artists", "chance"]]
     cells = scores.assign(cell=figures.mean_with_interval(scores))
