@@ -126,6 +126,54 @@ def test_a_trained_model_needs_its_seeds_to_agree(seeds, verdict):
     assert comparison.verdicts(trained, 0.01).tolist() == [verdict]
 
 
+def permuted(study, by_backend, recommender="knn"):
+    """Save means under permutations; as every run does, with other cut-offs and splits beside them."""
+    for backend, values in by_backend.items():
+        frame = pd.DataFrame({"permutation": range(len(values)), "metric": "NDCG", "k": 22, "value": values})
+        others = [frame.assign(split="hot_test"), frame.assign(split="hot_test", k=5, value=9.0)]
+        others += [frame.assign(split="cold_test", value=9.0)]
+        results.save_permutations(study, Run(recommender, backend), pd.concat(others))
+
+
+def test_the_p_of_arrangements_is_worked_by_hand(study):
+    save(study, "mfcc", pd.Series([0.4, 0.6], index=["u0", "u1"]))  # mean 0.5
+    save(study, "musicnn_msd", pd.Series([0.2, 0.2], index=["u0", "u1"]))  # mean 0.2: a difference of 0.3
+    others = np.linspace(0, 0.2, 19)
+    others[[3, 8]] = [0.35, -0.35]  # two of 19 are as far apart, one each way
+    permuted(study, {"musicnn_msd": np.full(19, 0.1), "mfcc": 0.1 + others})
+    found = comparison.arranged(study, "knn", "hot_test", LABEL, pair(backend_a="musicnn_msd", backend_b="mfcc"))
+    assert found["p_arranged"].tolist() == [3 / 20]
+    assert found["n_permutations"].tolist() == [19]
+
+
+def test_fewer_than_19_permutations_say_nothing(study):
+    save(study, "mfcc", pd.Series([0.4, 0.6]))
+    save(study, "musicnn_msd", pd.Series([0.2, 0.2]))
+    two = pair(backend_a="mfcc", backend_b="musicnn_msd")
+    permuted(study, {"mfcc": np.zeros(30), "musicnn_msd": np.zeros(18)})  # 18 in common
+    found = comparison.arranged(study, "knn", "hot_test", LABEL, two)
+    assert found["p_arranged"].isna().all()
+    assert found["n_permutations"].tolist() == [0]
+    assert comparison.arranged(study, "hybrid", "hot_test", LABEL, two)["p_arranged"].isna().all()
+    assert comparison.arranged(study, "knn", "hot_test", LABEL, two.head(0)).empty
+
+
+def test_what_listeners_share_is_the_luck_of_tracks(study):
+    """Every arrangement sets all listeners apart alike: flipping their signs fires, permutations do not."""
+    rng = RNG(4)
+    save(study, "mfcc", pd.Series(0.3 + rng.normal(0, 0.1, 300)))
+    save(study, "musicnn_msd", pd.Series(0.25 + rng.normal(0, 0.1, 300)))
+    permuted(study, {"mfcc": 0.25 + rng.normal(0, 0.05, 99), "musicnn_msd": 0.25 + rng.normal(0, 0.05, 99)})
+    pairs = comparison.compare_pairs(comparison.scores(study, "knn", "hot_test", LABEL), RNG(0))
+    assert comparison.verdicts(pairs, 0.001).tolist() == ["better"]  # the canary: listeners alone
+    pairs = pairs.join(comparison.arranged(study, "knn", "hot_test", LABEL, pairs))
+    assert pairs["p_adjusted"][0] < 0.001 < 0.05 < pairs["p_arranged"][0]
+    assert comparison.verdicts(pairs, 0.001).tolist() == ["undecided"]
+    assert comparison.groups(["mfcc", "musicnn_msd"], pairs) == [["mfcc", "musicnn_msd"]]
+    assert comparison.verdicts(pairs, 0.001, alpha=0.9).tolist() == ["better"]
+    assert comparison.verdicts(pairs, 0.5).tolist() == ["equivalent within δ"]
+
+
 def test_detectable_differences_are_those_of_statsmodels():
     from statsmodels.stats.power import TTestPower
 
@@ -276,9 +324,14 @@ def test_pairs_are_kept_beside_the_comparisons_with_controls(study):
     for backend, column in (("mfcc", "a"), ("musicnn_msd", "b")):
         save(study, backend, table[column])
     pairs = comparison.compare_pairs(comparison.scores(study, "knn", "hot_test", LABEL), RNG(0))
+    pairs = pairs.assign(p_arranged=0.4, n_permutations=99)
     verdicts = comparison.together({("knn", "hot_test"): pairs})
     results.save_comparisons(study, comparison.as_comparisons(study, verdicts, {"hot_test": LABEL}))
     saved = pd.read_parquet(study.path("comparisons.parquet")).iloc[0]
     assert (saved["metric"], saved["k"], saved["control_a"], saved["control_b"]) == ("NDCG", 22, "real", "real")
     assert (saved["backend_a"], saved["backend_b"], saved["n_seeds"]) == ("mfcc", "musicnn_msd", 1)
     assert saved["diff"] == pytest.approx(pairs["diff"][0])
+    assert (saved["p_adjusted"], saved["test"], saved["n_permutations"]) == (0.4, comparison.TEST_BOTH, 99)
+    alone = pairs.assign(p_arranged=np.nan, n_permutations=0)
+    alone = comparison.as_comparisons(study, comparison.together({("knn", "hot_test"): alone}), {"hot_test": LABEL})
+    assert (alone["p_adjusted"][0], alone["test"][0]) == (pairs["p_adjusted"][0], comparison.TEST)
