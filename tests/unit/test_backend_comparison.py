@@ -259,8 +259,8 @@ def test_different_listeners_are_refused(study):
         comparison.scores(study, "knn", "hot_test", LABEL)
 
 
-def answered(study, table, delta=0.01, oracle=None, worlds=None):
-    pairs = comparison.compare_pairs(table, RNG(0), n_flips=999)
+def answered(study, table, delta=0.01, oracle=None, worlds=None, **columns):
+    pairs = comparison.compare_pairs(table, RNG(0), n_flips=999).assign(**columns)
     places = comparison.ranks(table, RNG(0), n_resamples=200)
     known = None if oracle is None else backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05)
     return backend_answer.answer_rq2(study, "knn", LABEL, pairs, places, delta, known, worlds)
@@ -276,9 +276,25 @@ def test_an_answer_in_a_mock_world_is_about_the_instrument(study):
     assert (best["status"], best["verdict"]) == ("decided", "instrument_works")
     assert best["statement"].startswith("In a simulated world where 100% of taste follows what is heard")
     assert "found above 2 of 2 backends" in best["statement"]
+    end = "truth above backends; about the backends themselves: 1 of 1 pairs differ. Decided: the instrument works."
+    assert best["statement"].endswith(end)
     worst = answered(study, table, oracle=table.min(axis=1) - 0.2)
     assert worst["verdict"] == "instrument_fails"
+    assert worst["estimate"] < 0
+    alike = answered(study, world(RNG(0), means=(0.1, 0.1)), oracle=table.max(axis=1) + 0.2)
+    assert "about the backends themselves: undecided. Decided:" in alike["statement"]
     assert answered(study, table, oracle=table["b"])["status"] == "undecided"
+
+
+def test_in_a_mock_world_the_numbers_are_those_of_what_decides(study):
+    table = world(RNG(0), means=(0.1, 0.2, 0.3, 0.4, 0.9))
+    oracle = table[["a", "b", "c", "d"]].max(axis=1) + 0.1
+    found = answered(study, table, oracle=oracle)
+    assert (found["verdict"], found["test"]) == ("instrument_works", backend_answer.ORACLE_TEST)
+    known = backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05).set_index("backend_b").loc["d"]
+    assert known["t"] == sorted(backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05)["t"])[1]
+    assert found["estimate"] == pytest.approx((oracle - table["d"]).mean(), abs=1e-4)  # fourth of five, e the fifth
+    assert [*found["ci"], found["p"]] == pytest.approx([known["low"], known["high"], known["p_adjusted"]], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -303,8 +319,26 @@ def test_an_answer_among_real_listeners(study):
     assert (found["status"], found["verdict"]) == ("decided", "differences_shown")
     assert found["statement"].startswith("Among real listeners under knn 1 of 1 pairs of backends differ")
     assert found["ci"][0] < found["estimate"] < found["ci"][1]
+    assert found["statement"].endswith("Decided: differences shown (1 of 1 pairs).")
     assert answered(real, world(RNG(0), means=(0.1, 0.12)))["status"] == "undecided"
     assert answered(real, world(RNG(0), means=(0.1, 0.1)), delta=5.0)["verdict"] == "all_equivalent"
+
+
+def test_an_answer_gives_the_larger_of_two_p(study):
+    real, table = changed(study, listening_source="music4all_onion"), world(RNG(0), means=(0.1, 0.6))
+    found = answered(real, table, p_arranged=0.03)
+    assert "family-wise p = 0.001 over listeners, 0.030 over arrangements of tracks" in found["statement"]
+    assert (found["verdict"], found["test"], found["p"]) == ("differences_shown", comparison.TEST_BOTH, 0.03)
+    assert answered(real, table, p_arranged=0.3)["status"] == "undecided"
+    assert answered(real, table, p_arranged=np.nan)["test"] == comparison.TEST
+
+
+def test_the_largest_difference_is_one_that_was_shown(study):
+    real = changed(study, listening_source="music4all_onion")
+    found = answered(real, world(RNG(0), means=(0.1, 0.6, 0.9)), p_arranged=[0.02, 0.2, 0.3])
+    assert found["statement"].startswith("Among real listeners under knn 1 of 3 pairs of backends differ")
+    assert "the largest difference shown is a − b" in found["statement"]
+    assert found["p"] == 0.02
 
 
 @pytest.mark.parametrize(
