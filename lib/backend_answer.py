@@ -124,12 +124,9 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     if study.world == "mock":
         status, verdict, statement = _of_the_instrument(study, sentence, said, oracle, alpha)
         if study.parameters.content_strength > 0 and oracle is not None and len(oracle):
-            deciding = _weakest(oracle, verdict)
-            close = _of_backends(said, counted, verdict)
+            deciding, close = _weakest(oracle, verdict), _of_backends(said, counted, verdict)
     else:
-        differ = said.isin(["better", "worse"]).any()
-        verdict = "differences_shown" if differ else "all_equivalent" if said.eq("equivalent within δ").all() else None
-        status, statement = "decided" if verdict else "undecided", f"Among real listeners {sentence}."
+        status, verdict, statement = _of_listeners(sentence, said)
     limits = cannot_say(len(places), n, alpha=alpha, n_worlds=None if worlds is None else int(worlds["n_worlds"].max()))
     if worlds is not None:
         limits.insert(0, _elsewhere(worlds, places["backend"].iloc[0]))
@@ -241,6 +238,13 @@ def _elsewhere(worlds, first):
 def _planted(study):
     strength = study.parameters.content_strength
     return f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
+
+
+def _of_listeners(sentence, said):
+    """Status, verdict and sentence of real listeners."""
+    differ, same = said.isin(["better", "worse"]).any(), said.eq("equivalent within δ").all()
+    verdict = "differences_shown" if differ else "all_equivalent" if same else None
+    return "decided" if verdict else "undecided", verdict, f"Among real listeners {sentence}."
 
 
 def _of_the_instrument(study, sentence, said, oracle, alpha):
