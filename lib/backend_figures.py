@@ -70,7 +70,7 @@ def critical_differences(by_split, text_width):
     Figure
     """
     figure, axes = _lines(text_width, max(len(places) for places, _ in by_split.values()), by_split)
-    for one, (split, (places, joined)) in zip(axes[0], by_split.items(), strict=True):
+    for one, (places, joined) in zip(axes[0], by_split.values(), strict=True):
         lines = np.arange(len(places))
         colours = [COLOURS.get(backend, GREY) for backend in places["backend"]]
         one.hlines(lines, places["ci_low"], places["ci_high"], colors=colours, lw=1.4)
