@@ -69,7 +69,8 @@ def critical_differences(by_split, text_width):
     -------
     Figure
     """
-    figure, axes = _lines(text_width, max(len(places) for places, _ in by_split.values()), by_split)
+    most = max(len(places) for places, _ in by_split.values())
+    figure, axes = _lines(text_width, most + 1, by_split)  # one more for the legend
     for one, (places, joined) in zip(axes[0], by_split.values(), strict=True):
         lines = np.arange(len(places))
         colours = [COLOURS.get(backend, GREY) for backend in places["backend"]]
