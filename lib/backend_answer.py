@@ -1,13 +1,16 @@
 """The answer to RQ2: what one recommender's lists say of backends, and what they cannot say."""
 
+import math
+
 import numpy as np
 
 from lib import backend_comparison, correlation, evaluation, recommenders, results, viability
-from lib.backend_comparison import ORACLE, TEST
+from lib.backend_comparison import ORACLE, TEST, TEST_BOTH
 from lib.backends import LABELS
 from lib.taste import true_factors
 from lib.vectors import Vectors
 
+ORACLE_TEST = "true factors against every backend, max-T by flipping signs of listeners, two-sided"
 MANY_LISTENERS = 30  # below, intervals of zero-heavy metrics are rough
 
 
@@ -89,7 +92,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     recommender, label : str
         Whose lists, in which metric.
     pairs : DataFrame
-        From ``lib.backend_comparison.compare_pairs``, of real backends.
+        From ``lib.backend_comparison.compare_pairs``, of real backends; with ``p_arranged`` where known.
     places : DataFrame
         From ``lib.backend_comparison.ranks``.
     delta : float
@@ -103,39 +106,40 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     Returns
     -------
     dict
-        ``status, verdict, statement, n, test, estimate, ci, p``. `estimate` is the largest difference of a pair with
-        its simultaneous interval. In a mock world the verdict is about the instrument: it works where it puts the true
-        factors above at least 80 % of the backends, and, where taste ignores sound, where no pair differs. Among
-        real listeners: ``differences_shown``, ``all_equivalent``, or none where no pair is decided.
+        ``status, verdict, statement, n, test, estimate, ci, p``: the last four of the comparison that decides. In a
+        mock world the verdict is about the instrument: it works where it puts the true factors above at least 80 % of
+        the backends, and the weakest of these decides; where taste ignores sound, where no pair differs. Among real
+        listeners: ``differences_shown``, ``all_equivalent``, or none where no pair is decided. Without an oracle the
+        largest difference decides, with its simultaneous interval, among pairs shown to differ if there are any.
     """
-    alpha, n = study.parameters.alpha, int(pairs["n_users"].iloc[0]) if len(pairs) else None
-    empty = {"n": n, "test": None, "estimate": None, "ci": None, "p": None}
-    where = f"In a simulated world where {_planted(study)}," if study.world == "mock" else "Among real listeners"
+    alpha = study.parameters.alpha
     if not len(pairs):
-        reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
-        statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
-        return {"status": "undecided", "verdict": None, "statement": statement, **empty}
-    said = backend_comparison.verdicts(pairs, delta)
+        return _of_no_pair(study, places, alpha)
+    n = int(pairs["n_users"].iloc[0])
+    said = backend_comparison.verdicts(pairs, delta, alpha)
+    deciding = _largest(pairs, said)
     sentence = f"under {recommender} {_found(pairs, said, places, delta, label, alpha)}"
-    largest = pairs.loc[pairs["diff"].abs().idxmax()]
+    counted = f"{said.isin(['better', 'worse']).sum()} of {len(said)} pairs"
+    close = ""
     if study.world == "mock":
         status, verdict, statement = _of_the_instrument(study, sentence, said, oracle, alpha)
+        if study.parameters.content_strength > 0 and oracle is not None and len(oracle):
+            deciding, close = _weakest(oracle, verdict), _of_backends(said, counted, verdict)
     else:
-        differ = said.isin(["better", "worse"]).any()
-        verdict = "differences_shown" if differ else "all_equivalent" if said.eq("equivalent within δ").all() else None
-        status, statement = "decided" if verdict else "undecided", f"{where} {sentence}."
+        status, verdict, statement = _of_listeners(sentence, said)
     limits = cannot_say(len(places), n, alpha=alpha, n_worlds=None if worlds is None else int(worlds["n_worlds"].max()))
     if worlds is not None:
         limits.insert(0, _elsewhere(worlds, places["backend"].iloc[0]))
+    last = results.decision(status, f"{verdict} ({counted})" if verdict == "differences_shown" else verdict)
     return {
         "status": status,
         "verdict": verdict,
-        "statement": " ".join([statement, *limits, results.decision(status, verdict)]),
+        "statement": " ".join(filter(None, [statement, *limits, close, last])),
         "n": n,
-        "test": TEST,
-        "estimate": round(float(largest["diff"]), 4),
-        "ci": [round(float(largest[limit]), 4) for limit in ("low", "high")] if np.isfinite(largest["low"]) else None,
-        "p": round(float(largest["p_adjusted"]), 4),
+        "test": _test(deciding),
+        "estimate": round(float(deciding["diff"]), 4),
+        "ci": [round(float(deciding[end]), 4) for end in ("low", "high")] if np.isfinite(deciding["low"]) else None,
+        "p": round(float(backend_comparison.deciding_p(deciding.to_frame().T).iloc[0]), 4),
     }
 
 
@@ -161,25 +165,63 @@ def compare_with_oracle(oracle, table, rng, *, alpha):
     return backend_comparison.compare_pairs(both, rng, alpha=alpha, couples=against)
 
 
+def _of_no_pair(study, places, alpha):
+    """The answer where fewer than two backends ran."""
+    where = f"In a simulated world where {_planted(study)}," if study.world == "mock" else "Among real listeners"
+    reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
+    statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
+    empty = dict.fromkeys(("n", "test", "estimate", "ci", "p"))
+    return {"status": "undecided", "verdict": None, "statement": statement, **empty}
+
+
+def _largest(pairs, said):
+    """The pair of the largest difference, among those shown to differ if there are any."""
+    differ = pairs[said.isin(["better", "worse"])]
+    among = differ if len(differ) else pairs
+    return among.loc[among["diff"].abs().idxmax()]
+
+
+def _test(pair):
+    """By what a pair was judged."""
+    if pair["backend_a"] == ORACLE:
+        return ORACLE_TEST
+    return TEST_BOTH if np.isfinite(pair.get("p_arranged", np.nan)) else TEST
+
+
+def _weakest(oracle, verdict):
+    """Of as many backends as the truth must be above, the one it is least above; the worst where the truth is below."""
+    ordered = oracle.sort_values("t", ascending=False, kind="stable")
+    return ordered.iloc[-1 if verdict == "instrument_fails" else math.ceil(viability.ROBUST_SHARE * len(ordered)) - 1]
+
+
+def _of_backends(said, counted, verdict):
+    """That to know the truth for the best is not to tell the backends apart."""
+    start = "The instrument can rank truth above backends; about" if verdict == "instrument_works" else "About"
+    return f"{start} the backends themselves: {'undecided' if said.eq('undecided').all() else counted + ' differ'}."
+
+
 def _found(pairs, said, places, delta, label, alpha):
     """What was found among pairs, as the middle of a sentence."""
     decided = {name: int(said.eq(name).sum()) for name in ("equivalent within δ", "undecided")}
     differ = len(said) - sum(decided.values())
     leaders = backend_comparison.groups(list(places["backend"]), pairs, alpha)
     first = next((group for group in leaders if places["backend"].iloc[0] in group), [places["backend"].iloc[0]])
-    largest = pairs.loc[pairs["diff"].abs().idxmax()]
+    largest = _largest(pairs, said)
     a, b = (LABELS.get(largest[side], largest[side]) for side in ("backend_a", "backend_b"))
     detectable = backend_comparison.detectable(pairs, delta, alpha)["detectable"].median()
     named = ", ".join(LABELS.get(name, name) for name in first)
     leads = f"{named} leads alone" if len(first) == 1 else f"{named} are not told apart at the top"
-    size = f"δ = {delta:.3f}" if delta > 0 else "no δ above 0 to be equivalent within"
+    size = f"δ = {delta:.4f}" if delta > 0 else "no δ above 0 to be equivalent within"
     limits = f"[{largest['low']:+.3f}, {largest['high']:+.3f}]" if np.isfinite(largest["low"]) else "without limits"
+    p = f"family-wise p = {largest['p_adjusted']:.3f} over listeners"
+    if _test(largest) == TEST_BOTH:
+        p += f", {largest['p_arranged']:.3f} over arrangements of tracks"
     return (
         f"{differ} of {len(said)} pairs of backends differ, {decided['equivalent within δ']} are equivalent "
         f"within δ and {decided['undecided']} are undecided ({label}, {size}, smallest detectable difference "
-        f"{detectable:.3f}, {TEST}, n = {int(largest['n_users'])} "
-        f"listeners); the largest difference is {a} − {b}, {largest['diff']:+.3f} {limits}, "
-        f"family-wise p = {largest['p_adjusted']:.3f}; {leads}"
+        f"{detectable:.3f}, {_test(largest)}, n = {int(largest['n_users'])} "
+        f"listeners); the largest difference{' shown' if differ else ''} is {a} − {b}, {largest['diff']:+.3f} "
+        f"{limits}, {p}; {leads}"
     )
 
 
@@ -196,6 +238,13 @@ def _elsewhere(worlds, first):
 def _planted(study):
     strength = study.parameters.content_strength
     return f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
+
+
+def _of_listeners(sentence, said):
+    """Status, verdict and sentence of real listeners."""
+    differ, same = said.isin(["better", "worse"]).any(), said.eq("equivalent within δ").all()
+    verdict = "differences_shown" if differ else "all_equivalent" if same else None
+    return "decided" if verdict else "undecided", verdict, f"Among real listeners {sentence}."
 
 
 def _of_the_instrument(study, sentence, said, oracle, alpha):

@@ -1,8 +1,9 @@
 """RQ2: how backends compare under one recommender, what a study of its size can tell, and the answer.
 
 Differences are paired over listeners and all pairs of backends are judged at once, by flipping the signs of whole
-listeners. The rule is that of the notebook: a smallest detectable difference first, then `better`, `worse`,
-`equivalent within δ` or `undecided` by the simultaneous interval.
+listeners. That knows these very tracks alone: where a recommender ran under many permutations of tracks, a difference
+must exceed theirs too. The rule is that of the notebook: a smallest detectable difference first, then `better`,
+`worse`, `equivalent within δ` or `undecided` by the simultaneous interval and both tests.
 """
 
 import itertools
@@ -15,6 +16,8 @@ from lib.effects import minimum_detectable_difference
 from lib.results import Run
 
 TEST = "max-T over all pairs by flipping signs of listeners, two-sided"
+TEST_BOTH = "larger p of two max-T over all pairs: flipping signs of listeners, and permutations of tracks; two-sided"
+FEWEST_PERMUTATIONS = 19  # with fewer no p lies at .05 or below
 N_FLIPS = 9999
 POWER = 0.8
 ORACLE = "factors"  # what taste follows in a mock world: no backend can know more
@@ -137,27 +140,86 @@ def compare_pairs(table, rng, *, alpha=0.05, couples=None, n_resamples=2000, n_f
     return frame.assign(**tested, n_users=n)
 
 
-def verdicts(pairs, delta):
-    """What the simultaneous interval of each pair says of it.
+def arranged(study, recommender, split, label, pairs):
+    """Whether the difference of each pair exceeds what it is when vectors are dealt to tracks at random.
+
+    Parameters
+    ----------
+    study : Study
+    recommender, split, label : str
+        As for `scores`.
+    pairs : DataFrame
+        ``backend_a, backend_b``.
+
+    Returns
+    -------
+    DataFrame
+        ``p_arranged`` (family-wise over the pairs, in their order) and ``n_permutations``; NaN and 0 where fewer than
+        `FEWEST_PERMUTATIONS` ran under the same numbers for all backends.
+
+    Notes
+    -----
+    The statistic is the absolute difference of two backends' means over listeners, judged by ``lib.statistics.max_t``.
+    A permutation deals the vectors of all backends to tracks alike, so that what they have in common is kept. Flipping
+    signs of listeners holds the tracks fixed, and many listeners of few tracks share the tracks' luck.
+
+    Examples
+    --------
+    >>> arranged(study, "knn", "hot_test", "NDCG@50", pairs)["p_arranged"]  # doctest: +SKIP
+    """
+    unknown = pd.DataFrame({"p_arranged": np.nan, "n_permutations": 0}, index=pairs.index)
+    names = sorted({*pairs["backend_a"], *pairs["backend_b"]})
+    rows = results.read_permutations(study).query("recommender == @recommender and split == @split")
+    rows = rows[rows["metric"] + "@" + rows["k"].astype(str) == label]
+    permuted = rows.pivot(index="permutation", columns="backend", values="value").reindex(columns=names).dropna()
+    if not names or len(permuted) < FEWEST_PERMUTATIONS:
+        return unknown
+    real = scores(study, recommender, split, label)[names].mean()
+    moved = (permuted[pairs["backend_a"]].to_numpy() - permuted[pairs["backend_b"]].to_numpy()).astype(float)
+    found = real[pairs["backend_a"]].to_numpy() - real[pairs["backend_b"]].to_numpy()
+    p = statistics.max_t(np.abs(found), np.abs(moved))["p_adjusted"].to_numpy()
+    return unknown.assign(p_arranged=p, n_permutations=len(permuted))
+
+
+def deciding_p(pairs):
+    """The larger family-wise p of a pair, over listeners and over permutations of tracks where these are known.
+
+    Examples
+    --------
+    >>> deciding_p(pd.DataFrame({"p_adjusted": [0.01, 0.01], "p_arranged": [0.2, np.nan]})).tolist()
+    [0.2, 0.01]
+    """
+    known = [name for name in ("p_adjusted", "p_arranged") if name in pairs]
+    return pairs[known].astype(float).max(axis=1)
+
+
+def verdicts(pairs, delta, alpha=0.05):
+    """What the simultaneous interval of each pair, and the permutations of tracks, say of it.
 
     Parameters
     ----------
     pairs : DataFrame
-        From `compare_pairs`; with ``n_seeds, seed_low, seed_high`` where models are trained.
+        From `compare_pairs`; with ``n_seeds, seed_low, seed_high`` where models are trained, and with ``p_arranged``
+        where many permutations of tracks ran.
     delta : float
         Smallest effect of interest; NaN, or not above 0, where there is none to be equivalent within.
+    alpha : float
+        Family-wise error.
 
     Returns
     -------
     Series of str
         ``equivalent within δ`` where the interval lies inside ±δ, whether it holds 0 or not; else ``better`` (a above
-        b) or ``worse`` where it leaves 0 out; else ``undecided``. A trained model needs two trainings or more, and
-        the sign of the difference to be that of each: else it is undecided.
+        b) or ``worse`` where it leaves 0 out and ``p_arranged``, where known, is at most alpha; else ``undecided``. A
+        trained model needs two trainings or more, and the sign of the difference to be that of each: else it is
+        undecided.
     """
     alike = (pairs["low"] > -delta) & (pairs["high"] < delta) if delta > 0 else np.zeros(len(pairs), bool)
     verdict = np.select(
         [alike, pairs["low"] > 0, pairs["high"] < 0], ["equivalent within δ", "better", "worse"], "undecided"
     ).astype(object)
+    if "p_arranged" in pairs:
+        verdict[(~alike & (pairs["p_arranged"] > alpha)).to_numpy()] = "undecided"
     if "n_seeds" in pairs:
         once = pairs["n_seeds"] == 1
         several = pairs["n_seeds"] > 1
@@ -242,7 +304,7 @@ def groups(order, pairs, alpha=0.05):
     order : sequence of str
         Backends, best first.
     pairs : DataFrame
-        ``backend_a, backend_b, p_adjusted``.
+        ``backend_a, backend_b, p_adjusted``, and ``p_arranged`` where known.
     alpha : float
 
     Returns
@@ -259,7 +321,7 @@ def groups(order, pairs, alpha=0.05):
     """
     differ = {
         frozenset(pair)
-        for *pair, p in zip(pairs["backend_a"], pairs["backend_b"], pairs["p_adjusted"], strict=True)
+        for *pair, p in zip(pairs["backend_a"], pairs["backend_b"], deciding_p(pairs), strict=True)
         if p <= alpha
     }
     found, reached = [], 0
@@ -326,14 +388,15 @@ def as_comparisons(study, verdicts, label):
     ----------
     study : Study
     verdicts : DataFrame
-        From `together`, of `compare_pairs`.
+        From `together`, of `compare_pairs` joined with `arranged`.
     label : dict of {str: str}
         Split to metric with cut-off, like ``NDCG@50``.
 
     Returns
     -------
     DataFrame
-        Intervals are those of each pair alone, `p_adjusted` holds over the pairs of one recommender on one split.
+        Intervals are those of each pair alone, `p_adjusted` holds over the pairs of one recommender on one split and
+        is the larger of two (`deciding_p`) where `test` says so.
     """
     metric = verdicts["split"].map(label).str.split("@", expand=True).reindex(columns=[0, 1])
     seeds = [
@@ -345,9 +408,9 @@ def as_comparisons(study, verdicts, label):
         k=metric[1].astype("int64"),
         control_a="real",
         control_b="real",
-        test=TEST,
+        p_adjusted=deciding_p(verdicts),
+        test=np.where(verdicts["p_arranged"].notna(), TEST_BOTH, TEST),
         n_seeds=seeds,
-        n_permutations=0,
     )
 
 

@@ -37,8 +37,7 @@ def forest_of_pairs(by_split, deltas, text_width, label):
     """
     first = next(iter(by_split.values()))
     lines = np.arange(len(first))
-    ratio = (_LINE * len(first) + _AROUND) / text_width * len(by_split)
-    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, sharey=True, squeeze=False)
+    figure, axes = _lines(text_width, len(first), by_split, sharey=True)
     for one, (split, pairs) in zip(axes[0], by_split.items(), strict=True):
         if deltas[split] > 0:
             one.axvspan(-deltas[split], deltas[split], color="#e8e8e8", lw=0)
@@ -47,10 +46,8 @@ def forest_of_pairs(by_split, deltas, text_width, label):
         one.hlines(lines, pairs["low"], pairs["high"], colors=colours, lw=0.8)
         one.hlines(lines, pairs["ci_low"], pairs["ci_high"], colors=colours, lw=2.4)
         one.scatter(pairs["diff"], lines, s=14, c="white", edgecolors=colours, lw=1, zorder=3)
-        one.set(title=f"{split.split('_')[0]} tracks", xlabel=f"difference in {label[split]}")
+        one.set_xlabel(f"difference in {label[split]}")
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-        one.tick_params(axis="y", length=0)
-        sns.despine(ax=one, left=True)
     texts = [f"{name(a)} − {name(b)}" for a, b in zip(first["backend_a"], first["backend_b"], strict=True)]
     axes[0, 0].set_yticks(lines, texts)
     axes[0, 0].set_ylim(len(first) - 0.5, -0.5)
@@ -73,9 +70,8 @@ def critical_differences(by_split, text_width):
     Figure
     """
     most = max(len(places) for places, _ in by_split.values())
-    ratio = (_LINE * most + _AROUND) / text_width * len(by_split)
-    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, squeeze=False)
-    for one, (split, (places, joined)) in zip(axes[0], by_split.items(), strict=True):
+    figure, axes = _lines(text_width, most + 1, by_split)  # one more for the legend
+    for one, (places, joined) in zip(axes[0], by_split.values(), strict=True):
         lines = np.arange(len(places))
         colours = [COLOURS.get(backend, GREY) for backend in places["backend"]]
         one.hlines(lines, places["ci_low"], places["ci_high"], colors=colours, lw=1.4)
@@ -86,11 +82,12 @@ def critical_differences(by_split, text_width):
             x = len(places) + 0.5 + 0.3 * place
             one.plot([x, x], [order.index(group[0]) - 0.25, order.index(group[-1]) + 0.25], color="black", lw=2.4)
         one.set_yticks(lines, [name(backend) for backend in order])
-        one.set(title=f"{split.split('_')[0]} tracks", xlabel="place (1 is best)")
+        one.set_xlabel("place (1 is best)")
         one.set(xlim=(0.7, len(places) + 0.8 + 0.3 * max(0, len(joined) - 1)), ylim=(len(places) - 0.5, -0.5))
         one.set_xticks(range(1, len(places) + 1))
-        one.tick_params(axis="y", length=0)
-        sns.despine(ax=one, left=True)
+    if any(joined for _, joined in by_split.values()):
+        bar = mpl.lines.Line2D([], [], color="black", lw=2.4, label="not told apart")
+        figure.legend(handles=[bar], loc="outside lower center")
     return figure
 
 
@@ -142,13 +139,12 @@ def widths(frame, text_width, label):
     """Common less native width, a line a backend, a panel a split, with intervals over listeners."""
     splits = list(dict.fromkeys(frame["split"]))
     ids = in_order(frame["backend"].unique())
-    ratio = (_LINE * len(ids) + _AROUND) / text_width * len(splits)
-    figure, axes = panels(text_width, 1, len(splits), ratio=ratio, sharey=True, squeeze=False)
+    figure, axes = _lines(text_width, len(ids), splits, sharey=True)
     for one, split in zip(axes[0], splits, strict=True):
         own = frame[frame["split"] == split].set_index("backend").loc[ids]
         one.axvline(0, color=GREY, lw=0.8)
         _dots(one, ids, own["diff"], own["ci_low"], own["ci_high"])
-        one.set(title=f"{split.split('_')[0]} tracks", xlabel=f"common − native width, {label[split]}")
+        one.set_xlabel(f"common − native width, {label[split]}")
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
     axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
@@ -172,15 +168,14 @@ def worlds(by_split, text_width, label):
     Figure
     """
     ids = in_order(next(iter(by_split.values()))[1]["backend"])
-    ratio = (_LINE * len(ids) + _AROUND) / text_width * len(by_split)
-    figure, axes = panels(text_width, 1, len(by_split), ratio=ratio, sharey=True, squeeze=False)
+    figure, axes = _lines(text_width, len(ids), by_split, sharey=True)
     for one, (split, (frame, means)) in zip(axes[0], by_split.items(), strict=True):
         for line, backend in enumerate(ids):
             values = frame.loc[frame["backend"] == backend, "value"]
             one.plot(values, np.full(len(values), line + 0.25), "|", color=COLOURS.get(backend, GREY), ms=5, alpha=0.6)
         own = means.set_index("backend").loc[ids]
         _dots(one, ids, own["value"], own["ci_low"], own["ci_high"])
-        one.set(title=f"{split.split('_')[0]} tracks", xlabel=label[split])
+        one.set_xlabel(label[split])
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
     axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
@@ -225,13 +220,22 @@ def beside_published(frame, text_width):
     return figure
 
 
+def _lines(text_width, n_lines, splits, *, sharey=False):
+    """Figure and axes, a panel a split, as high as so many lines of names need."""
+    ratio = (_LINE * n_lines + _AROUND) / text_width * len(splits)
+    figure, axes = panels(text_width, 1, len(splits), ratio=ratio, sharey=sharey, squeeze=False)
+    for one, split in zip(axes[0], splits, strict=True):
+        one.set_title(f"{split.split('_')[0]} tracks")
+        one.tick_params(axis="y", length=0)
+        sns.despine(ax=one, left=True)
+    return figure, axes
+
+
 def _dots(axes, ids, values, low, high):
     """A marker with its interval for each backend, one a line."""
     for line, (backend, value, start, stop) in enumerate(zip(ids, values, low, high, strict=True)):
         axes.plot([start, stop], [line, line], color=COLOURS.get(backend, GREY), lw=1.2)
         axes.plot(value, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4.5)
-    axes.tick_params(axis="y", length=0)
-    sns.despine(ax=axes, left=True)
 
 
 def _marker(backend):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lib import evaluation, listening, recommenders, results, splits, statistics
-from lib.tables import read_parquet, write_parquet
+from lib.tables import write_parquet
 from lib.taste import FACTORS
 
 SCALING = "standardise"
@@ -77,9 +77,34 @@ def save(study, frame):
     write_parquet(frame, study.path(FILE))
 
 
-def read(study):
-    """Scores of worlds, as in ``worlds.parquet``."""
-    return read_parquet(study.path(FILE), made_by="71_rq2_backends")
+def listeners(train, todo, vectors, rng):
+    """Scores of the listeners of one world, through the KNN on standardised vectors that every world has.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Pairs.
+    todo : dict of {str: Task}
+    vectors : dict of {str: Vectors}
+        By backend.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of {str: DataFrame}
+        Test split to NDCG at its primary cut-off, one row a listener, one column a backend.
+
+    Examples
+    --------
+    >>> listeners(parts["train"], todo, vectors, study.rng("this world"))["hot_test"].mean()  # doctest: +SKIP
+    """
+    scored = {split: {} for split in results.judged(todo)}
+    for backend, own in vectors.items():
+        model = recommenders.create("knn", scaling=SCALING).fit(train, own, rng)
+        for split, columns in scored.items():
+            found = evaluation.recommend_and_score(model, todo[split])[1]
+            columns[backend] = found.set_index("user_id")[f"NDCG@{todo[split].cutoffs[0]}"]
+    return {split: pd.DataFrame(columns) for split, columns in scored.items()}
 
 
 def summary(frame):
@@ -156,7 +181,7 @@ def beside_users(worlds, user_pairs):
     worlds : DataFrame
         From `differences`.
     user_pairs : DataFrame
-        From ``lib.backend_comparison.compare_pairs``, of the study's own world.
+        From ``lib.backend_comparison.compare_pairs``, of the study's own world scored by `listeners`.
 
     Returns
     -------
@@ -192,14 +217,12 @@ def _world(study, tracks, vectors, weights, rng):
     parts = splits.split(events, **date, val_users=p.val_users, positives=p.positives)
     cutoffs = {"cutoffs_hot": tuple(p.cutoffs_hot[:1]), "cutoffs_cold": tuple(p.cutoffs_cold[:1])}
     todo = evaluation.tasks(**parts._asdict(), **cutoffs)
+    scored = listeners(parts.train, todo, vectors, rng)
     rows = []
-    for backend, own in vectors.items():
-        model = recommenders.create("knn", scaling=SCALING).fit(parts.train, own, rng)
-        for split in results.judged(todo):
-            k = todo[split].cutoffs[0]
-            value = evaluation.recommend_and_score(model, todo[split])[1][f"NDCG@{k}"].mean()
-            row = {"backend": backend, "split": split, "metric": "NDCG", "k": k, "value": float(value)}
-            rows.append(row | {"n_users": len(todo[split].users)})
+    for backend in vectors:
+        for split, table in scored.items():
+            row = {"backend": backend, "split": split, "metric": "NDCG", "k": todo[split].cutoffs[0]}
+            rows.append(row | {"value": float(table[backend].mean()), "n_users": len(table)})
     return rows
 
 

@@ -126,6 +126,54 @@ def test_a_trained_model_needs_its_seeds_to_agree(seeds, verdict):
     assert comparison.verdicts(trained, 0.01).tolist() == [verdict]
 
 
+def permuted(study, by_backend, recommender="knn"):
+    """Save means under permutations; as every run does, with other cut-offs and splits beside them."""
+    for backend, values in by_backend.items():
+        frame = pd.DataFrame({"permutation": range(len(values)), "metric": "NDCG", "k": 22, "value": values})
+        others = [frame.assign(split="hot_test"), frame.assign(split="hot_test", k=5, value=9.0)]
+        others += [frame.assign(split="cold_test", value=9.0)]
+        results.save_permutations(study, Run(recommender, backend), pd.concat(others))
+
+
+def test_the_p_of_arrangements_is_worked_by_hand(study):
+    save(study, "mfcc", pd.Series([0.4, 0.6], index=["u0", "u1"]))  # mean 0.5
+    save(study, "musicnn_msd", pd.Series([0.2, 0.2], index=["u0", "u1"]))  # mean 0.2: a difference of 0.3
+    others = np.linspace(0, 0.2, 19)
+    others[[3, 8]] = [0.35, -0.35]  # two of 19 are as far apart, one each way
+    permuted(study, {"musicnn_msd": np.full(19, 0.1), "mfcc": 0.1 + others})
+    found = comparison.arranged(study, "knn", "hot_test", LABEL, pair(backend_a="musicnn_msd", backend_b="mfcc"))
+    assert found["p_arranged"].tolist() == [3 / 20]
+    assert found["n_permutations"].tolist() == [19]
+
+
+def test_fewer_than_19_permutations_say_nothing(study):
+    save(study, "mfcc", pd.Series([0.4, 0.6]))
+    save(study, "musicnn_msd", pd.Series([0.2, 0.2]))
+    two = pair(backend_a="mfcc", backend_b="musicnn_msd")
+    permuted(study, {"mfcc": np.zeros(30), "musicnn_msd": np.zeros(18)})  # 18 in common
+    found = comparison.arranged(study, "knn", "hot_test", LABEL, two)
+    assert found["p_arranged"].isna().all()
+    assert found["n_permutations"].tolist() == [0]
+    assert comparison.arranged(study, "hybrid", "hot_test", LABEL, two)["p_arranged"].isna().all()
+    assert comparison.arranged(study, "knn", "hot_test", LABEL, two.head(0)).empty
+
+
+def test_what_listeners_share_is_the_luck_of_tracks(study):
+    """Every arrangement sets all listeners apart alike: flipping their signs fires, permutations do not."""
+    rng = RNG(4)
+    save(study, "mfcc", pd.Series(0.3 + rng.normal(0, 0.1, 300)))
+    save(study, "musicnn_msd", pd.Series(0.25 + rng.normal(0, 0.1, 300)))
+    permuted(study, {"mfcc": 0.25 + rng.normal(0, 0.05, 99), "musicnn_msd": 0.25 + rng.normal(0, 0.05, 99)})
+    pairs = comparison.compare_pairs(comparison.scores(study, "knn", "hot_test", LABEL), RNG(0))
+    assert comparison.verdicts(pairs, 0.001).tolist() == ["better"]  # the canary: listeners alone
+    pairs = pairs.join(comparison.arranged(study, "knn", "hot_test", LABEL, pairs))
+    assert pairs["p_adjusted"][0] < 0.001 < 0.05 < pairs["p_arranged"][0]
+    assert comparison.verdicts(pairs, 0.001).tolist() == ["undecided"]
+    assert comparison.groups(["mfcc", "musicnn_msd"], pairs) == [["mfcc", "musicnn_msd"]]
+    assert comparison.verdicts(pairs, 0.001, alpha=0.9).tolist() == ["better"]
+    assert comparison.verdicts(pairs, 0.5).tolist() == ["equivalent within δ"]
+
+
 def test_detectable_differences_are_those_of_statsmodels():
     from statsmodels.stats.power import TTestPower
 
@@ -211,8 +259,8 @@ def test_different_listeners_are_refused(study):
         comparison.scores(study, "knn", "hot_test", LABEL)
 
 
-def answered(study, table, delta=0.01, oracle=None, worlds=None):
-    pairs = comparison.compare_pairs(table, RNG(0), n_flips=999)
+def answered(study, table, delta=0.01, oracle=None, worlds=None, **columns):
+    pairs = comparison.compare_pairs(table, RNG(0), n_flips=999).assign(**columns)
     places = comparison.ranks(table, RNG(0), n_resamples=200)
     known = None if oracle is None else backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05)
     return backend_answer.answer_rq2(study, "knn", LABEL, pairs, places, delta, known, worlds)
@@ -228,9 +276,25 @@ def test_an_answer_in_a_mock_world_is_about_the_instrument(study):
     assert (best["status"], best["verdict"]) == ("decided", "instrument_works")
     assert best["statement"].startswith("In a simulated world where 100% of taste follows what is heard")
     assert "found above 2 of 2 backends" in best["statement"]
+    end = "truth above backends; about the backends themselves: 1 of 1 pairs differ. Decided: the instrument works."
+    assert best["statement"].endswith(end)
     worst = answered(study, table, oracle=table.min(axis=1) - 0.2)
     assert worst["verdict"] == "instrument_fails"
+    assert worst["estimate"] < 0
+    alike = answered(study, world(RNG(0), means=(0.1, 0.1)), oracle=table.max(axis=1) + 0.2)
+    assert "about the backends themselves: undecided. Decided:" in alike["statement"]
     assert answered(study, table, oracle=table["b"])["status"] == "undecided"
+
+
+def test_in_a_mock_world_the_numbers_are_those_of_what_decides(study):
+    table = world(RNG(0), means=(0.1, 0.2, 0.3, 0.4, 0.9))
+    oracle = table[["a", "b", "c", "d"]].max(axis=1) + 0.1
+    found = answered(study, table, oracle=oracle)
+    assert (found["verdict"], found["test"]) == ("instrument_works", backend_answer.ORACLE_TEST)
+    known = backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05).set_index("backend_b").loc["d"]
+    assert known["t"] == sorted(backend_answer.compare_with_oracle(oracle, table, RNG(1), alpha=0.05)["t"])[1]
+    assert found["estimate"] == pytest.approx((oracle - table["d"]).mean(), abs=1e-4)  # fourth of five, e the fifth
+    assert [*found["ci"], found["p"]] == pytest.approx([known["low"], known["high"], known["p_adjusted"]], abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -255,8 +319,26 @@ def test_an_answer_among_real_listeners(study):
     assert (found["status"], found["verdict"]) == ("decided", "differences_shown")
     assert found["statement"].startswith("Among real listeners under knn 1 of 1 pairs of backends differ")
     assert found["ci"][0] < found["estimate"] < found["ci"][1]
+    assert found["statement"].endswith("Decided: differences shown (1 of 1 pairs).")
     assert answered(real, world(RNG(0), means=(0.1, 0.12)))["status"] == "undecided"
     assert answered(real, world(RNG(0), means=(0.1, 0.1)), delta=5.0)["verdict"] == "all_equivalent"
+
+
+def test_an_answer_gives_the_larger_of_two_p(study):
+    real, table = changed(study, listening_source="music4all_onion"), world(RNG(0), means=(0.1, 0.6))
+    found = answered(real, table, p_arranged=0.03)
+    assert "family-wise p = 0.001 over listeners, 0.030 over arrangements of tracks" in found["statement"]
+    assert (found["verdict"], found["test"], found["p"]) == ("differences_shown", comparison.TEST_BOTH, 0.03)
+    assert answered(real, table, p_arranged=0.3)["status"] == "undecided"
+    assert answered(real, table, p_arranged=np.nan)["test"] == comparison.TEST
+
+
+def test_the_largest_difference_is_one_that_was_shown(study):
+    real = changed(study, listening_source="music4all_onion")
+    found = answered(real, world(RNG(0), means=(0.1, 0.6, 0.9)), p_arranged=[0.02, 0.2, 0.3])
+    assert found["statement"].startswith("Among real listeners under knn 1 of 3 pairs of backends differ")
+    assert "the largest difference shown is a − b" in found["statement"]
+    assert found["p"] == 0.02
 
 
 @pytest.mark.parametrize(
@@ -276,9 +358,14 @@ def test_pairs_are_kept_beside_the_comparisons_with_controls(study):
     for backend, column in (("mfcc", "a"), ("musicnn_msd", "b")):
         save(study, backend, table[column])
     pairs = comparison.compare_pairs(comparison.scores(study, "knn", "hot_test", LABEL), RNG(0))
+    pairs = pairs.assign(p_arranged=0.4, n_permutations=99)
     verdicts = comparison.together({("knn", "hot_test"): pairs})
     results.save_comparisons(study, comparison.as_comparisons(study, verdicts, {"hot_test": LABEL}))
     saved = pd.read_parquet(study.path("comparisons.parquet")).iloc[0]
     assert (saved["metric"], saved["k"], saved["control_a"], saved["control_b"]) == ("NDCG", 22, "real", "real")
     assert (saved["backend_a"], saved["backend_b"], saved["n_seeds"]) == ("mfcc", "musicnn_msd", 1)
     assert saved["diff"] == pytest.approx(pairs["diff"][0])
+    assert (saved["p_adjusted"], saved["test"], saved["n_permutations"]) == (0.4, comparison.TEST_BOTH, 99)
+    alone = pairs.assign(p_arranged=np.nan, n_permutations=0)
+    alone = comparison.as_comparisons(study, comparison.together({("knn", "hot_test"): alone}), {"hot_test": LABEL})
+    assert (alone["p_adjusted"][0], alone["test"][0]) == (pairs["p_adjusted"][0], comparison.TEST)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from worlds import planted_world
 
-from lib import backend_worlds, backend_worth, backends, evaluation
+from lib import backend_worlds, backend_worth, backends, evaluation, listening, recommenders, splits
 from lib.study import Study, load_parameters
 from lib.taste import true_factors
 from lib.vectors import Vectors
@@ -125,10 +125,34 @@ def test_a_world_is_the_same_however_many_are_drawn(small_worlds):
     assert four["weights"].nunique() == 4
 
 
-def test_worlds_are_saved_and_read(small_worlds, tmp_path):
+def test_worlds_are_saved(small_worlds, tmp_path):
     study = Study(small_worlds[0].parameters.model_copy(update={"runs_dir": str(tmp_path)}))
     backend_worlds.save(study, small_worlds[3])
-    pd.testing.assert_frame_equal(backend_worlds.read(study), small_worlds[3])
+    pd.testing.assert_frame_equal(pd.read_parquet(study.path("worlds.parquet")), small_worlds[3])
+
+
+def test_listeners_of_a_world_are_scored_as_the_recommender_scores_them(small_worlds):
+    study, tracks, vectors, _ = small_worlds
+    p = study.parameters
+    events = listening.simulate(
+        tracks,
+        n_users=p.n_users,
+        tracks_per_user=p.tracks_per_user,
+        content_strength=1.0,
+        factor_weights={},
+        cold_share=p.cold_share,
+        test_date=splits.date_of(p.test_date, p.split_preset),
+        rng=RNG(0),
+    )
+    parts = splits.split(events, test_date=None, preset=p.split_preset, val_users=p.val_users, positives=p.positives)
+    todo = evaluation.tasks(**parts._asdict(), cutoffs_hot=(), cutoffs_cold=())
+    found = backend_worlds.listeners(parts.train, todo, vectors, RNG(0))
+    assert list(found) == ["hot_test", "cold_test"]
+    model = recommenders.create("knn", scaling="standardise").fit(parts.train, vectors["random"], RNG(0))
+    true = evaluation.recommend_and_score(model, todo["cold_test"])[1].set_index("user_id")
+    pd.testing.assert_series_equal(
+        found["cold_test"]["random"], true[f"NDCG@{todo['cold_test'].cutoffs[0]}"], check_names=False
+    )
 
 
 def hand_made():
