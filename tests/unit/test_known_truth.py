@@ -246,6 +246,14 @@ def test_rates_above_nominal_are_counted_with_the_smallest_and_the_largest():
     )
 
 
+@pytest.mark.parametrize(("n", "pair", "task"), [(4, False, False), (5, True, False), (6, True, True)])
+def test_one_declared_pair_needs_fewer_backends_than_one_task_of_four(n, pair, task):
+    """2 / n!: .083, .017 (times four .067), .003."""
+    said = recovery.what_so_few_decide(n)
+    assert ("RQ3 can decide" in said, "RQ3 cannot decide" in said) == (pair, not pair)
+    assert ("naming one task can decide" in said, "undecided is all" in said) == (task, not task)
+
+
 def test_taste_planted_over_real_vectors_is_reported_for_few_backends():
     rng = np.random.default_rng(10)
     tracks = known_truth.catalogue(160, rng).assign(score_id=lambda frame: frame["track_id"], mode="major")
