@@ -1,7 +1,7 @@
 """RQ3: whether what a backend scores in MIR tasks corresponds to what it scores in recommendation.
 
 Public: `recommender_scores`, `correlations`, `published_correlations`, `table`, `paired` (the points of one pair),
-`primary`, `no_primary`, `arrangement_p`, `power_at`, `answer_rq3`. The points are backends: layers of one model,
+`primary`, `no_primary`, `arrangement_p`, `power`, `answer_rq3`. The points are backends: layers of one model,
 labels and untrained twins are no further ones.
 """
 
@@ -171,11 +171,29 @@ def primary(tasks, found):
     return paired(tasks, found, split=split, **PRIMARY), split
 
 
-def power_at(n, rng, rhos=(0.6, 0.8)):
-    """How often true correlations are found over n backends, as {rho: share}; 0 where n cannot decide."""
-    if correlation.cannot_decide(n):
-        return dict.fromkeys(rhos, 0.0)
-    return dict(correlation.power_table([n], rhos, rng)[["rho", "power"]].itertuples(index=False))
+def power(study, ns, alpha=0.05, rhos=(0.6, 0.8)):
+    """How often the pairing test finds a true correlation; of one n the same draws wherever it is asked.
+
+    Parameters
+    ----------
+    study : Study
+    ns : sequence of int
+        Numbers of backends, at least 2.
+    alpha : float
+        Two-sided.
+    rhos : sequence of float
+
+    Returns
+    -------
+    DataFrame
+        As from ``lib.correlation.power_table``. Where the arrangement test has to reject too, power is at most so much.
+
+    Examples
+    --------
+    >>> power(study, [5, 12])  # doctest: +SKIP
+    """
+    drawn = [correlation.power_table([n], rhos, study.rng("rq3 power", n), alpha=alpha) for n in ns]
+    return pd.concat(drawn, ignore_index=True)
 
 
 def no_primary(study, told):
@@ -269,13 +287,13 @@ def answer_rq3(study, points, split, alpha, reason="", by_arrangement=float("nan
     if not np.isnan(by_arrangement):
         test, shown = BOTH_TESTS, f"p = {found['p']:.2g} and {by_arrangement:.2g}"
         found["p"] = max(found["p"], by_arrangement)
-    power = power_at(n, study.rng("rq3 power"))
+    shares = power(study, [n], alpha).set_index("rho")["power"]
     sentence = (
         f"{world} the mean z of informative probes and knn's NDCG on {split.removesuffix('_test')} tracks have "
         f"rho = {found['estimate']:+.2f} [{found['ci_low']:+.2f}, {found['ci_high']:+.2f}] over n = {n} backends "
         f"({test}, {shown}); so few backends show a true correlation of "
-        + " and ".join(f"{rho:g} in {share:.0%}" for rho, share in power.items())
-        + " of cases"
+        + " and ".join(f"{rho:g} in {share:.0%}" for rho, share in shares.items())
+        + " of cases by pairing alone, at most"
     )
     status, verdict = _verdict(study, found, alpha)
     sentence += "." + (_OF_MOCK if study.world == "mock" else "")

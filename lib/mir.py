@@ -175,39 +175,39 @@ def informative(folds):
     return pd.DataFrame(rows, columns=["label", "task", "model", "n", "spread", "se", "ratio", "informative"])
 
 
-def mean_z(found, told, model="linear"):
+def mean_z(folds, told, alpha=0.05, model="linear"):
     """Mean over informative probes of how many standard deviations a backend lies above the mean backend.
+
+    Each fold's scores are put on the scale of the backends' means and averaged over the probes; the folds are then
+    summarised as those of one probe. Folds of two labels are drawn apart: which is averaged with which is arbitrary.
 
     Parameters
     ----------
-    found : DataFrame
-        From `scores`.
+    folds : DataFrame
+        From `measured`.
     told : DataFrame
         From `informative`.
+    alpha : float
+        1 less the intervals' coverage.
     model : {'linear', 'mlp'}
 
     Returns
     -------
     DataFrame
-        As from `scores`, label `MEAN_Z`; untrained twins on the scale of the backends. Intervals carry the
-        standard errors of the probes on, as if those were independent. Empty where no probe is informative.
+        As from `scores`, label `MEAN_Z`; untrained twins on the scale of the backends. Intervals as of
+        ``lib.probes.summarise``; what mean and spread of so few backends err by is not in them. Empty where no probe
+        is informative.
     """
     labels = told.loc[told["informative"].astype(bool) & (told["model"] == model), "label"]
     labels = [label for label in labels if f"{label}_mirex" not in set(labels)]  # a key counts once
-    own = found[(found["model"] == model) & found["label"].isin(labels)]
+    own = folds[(folds["model"] == model) & folds["label"].isin(labels)]
     if own.empty:
-        return pd.DataFrame(columns=found.columns)
-    real = own[~own["untrained"].astype(bool)].groupby("label")["value"]
+        return scores(own, alpha)
+    real = own[~own["untrained"].astype(bool)].groupby(["label", "backend"])["score"].mean().groupby(level="label")
     mean, spread = own["label"].map(real.mean()), own["label"].map(real.std(ddof=1))
-    own = own.assign(z=(own["value"] - mean) / spread, variance=(own["se"] / spread) ** 2)
-    rows = own.groupby(["backend", "untrained"], sort=False).agg(
-        value=("z", "mean"), variance=("variance", "sum"), n=("z", "size"), n_folds=("n_folds", "min")
-    )
-    rows = rows.reset_index()
-    rows["se"] = np.sqrt(rows.pop("variance")) / rows.pop("n")
-    half = 1.96 * rows["se"]
-    rows = rows.assign(ci_low=rows["value"] - half, ci_high=rows["value"] + half, chance=np.nan)
-    return rows.assign(label=MEAN_Z, task="z", model=model)[list(found.columns)]
+    own = own.assign(score=(own["score"] - mean) / spread, label=MEAN_Z, task="z", chance=np.nan)
+    values = ["score", "chance", "n_train", "n_test"]
+    return scores(own.groupby([*_SPACE, "fold"], sort=False)[values].mean().reset_index(), alpha)
 
 
 def common(study, store, tracks):

@@ -13,18 +13,18 @@ from scipy import stats
 
 from lib.arrangement import arrangement_test
 from lib.backend_comparison import compare_pairs
-from lib.correlation import exact_correlation
+from lib.correlation import exact_correlation, smallest_p
 from lib.known_truth import SPLITS, TASKS, WORLDS
 from lib.statistics import holm, max_t
 
 ALPHA = 0.05
 TARGET = 0.95  # share of worlds in which the planted task should be recovered
-PRIMARY = "mean z"  # of all probes: what the primary pair of RQ3 correlates
+PRIMARY = "mean z"  # of all four probes; that of RQ3 is of those alone that tell backends apart
 KEYS = ["world", "strength", "seed"]
 FEWER = 12  # backends of a world that are looked at alone: so many a study could have
 FIRST, FOUND = "planted task ranks first", "planted task ranks first, p <= .05"
 # questions by the columns of tables that they stand in
-RECOVERED = {FIRST: "first", FOUND: "first, p <= .05", "mean z found, p <= .05": "mean z found"}
+RECOVERED = {FIRST: "first", FOUND: "first, pairing p <= .05", "mean z found, p <= .05": "mean z, pairing p <= .05"}
 RANKED = {f"{task} ranks first": task for task in TASKS}
 BEST = {"planted best backend ranks first": "first", "planted best backend among the first three": "first three"}
 WRONG, RIGHT = "a worse backend called better", "pairs told apart rightly"
@@ -320,7 +320,9 @@ def levels(found):
 
 
 def target_reached(rates, strength):
-    """Say whether the planted task is recovered in `TARGET` of the worlds, and where not.
+    """Say whether the planted task is recovered in `TARGET` of the worlds by pairing, and how often by both tests.
+
+    RQ3 is claimed only where pairing and arrangement both reject, so that no rate of the first stands alone.
 
     Parameters
     ----------
@@ -337,23 +339,36 @@ def target_reached(rates, strength):
     Examples
     --------
     >>> one = {"kind": "planted", "world": "key", "strength": 1.0, "n_backends": 12, "split": "cold", "question": FOUND}
-    >>> target_reached(pd.DataFrame([one | rate([True, False])]), 1.0)
-    'In a simulated world, n = 12 backends: first and significant in 95% of worlds not reached by key cold 0.500.'
+    >>> target_reached(pd.DataFrame([one | rate([True, False])]), 1.0).split(": ")[1]
+    'first and significant by pairing alone in 95% of worlds not reached by key cold 0.500; by both tests'
     """
-    own = rates[(rates["kind"] == "planted") & (rates["strength"] == strength) & (rates["question"] == FOUND)]
+    own = rates[(rates["strength"] == strength) & rates["question"].isin(BY_BOTH)]
     lines = []
-    for n, group in own.groupby("n_backends"):
+    for n, group in own[(own["kind"] == "planted") & (own["question"] == FOUND)].groupby("n_backends"):
         short = group[group["rate"] < TARGET]
-        missed = ", ".join(f"{one.world} {one.split} {one.rate:.3f}" for one in short.itertuples())
-        verdict = f"not reached by {missed}" if len(short) else "reached on every task, cold and hot"
+        verdict = f"not reached by {_missed(short)}" if len(short) else "reached on every task, cold and hot"
+        both = own[(own["kind"] == "arranged") & (own["question"] != FOUND) & (own["n_backends"] == n)]
         lines.append(
-            f"In a simulated world, n = {n} backends: first and significant in {TARGET:.0%} of worlds {verdict}."
+            f"In a simulated world, n = {n} backends: first and significant by pairing alone in {TARGET:.0%} of worlds "
+            f"{verdict}; by both tests: {_by_both(both)}."
         )
     return "\n".join(lines)
 
 
+def _missed(short):
+    return ", ".join(f"{one.world} {one.split} {one.rate:.3f}" for one in short.itertuples())
+
+
+def _by_both(rates):
+    if rates.empty:
+        return "not measured"
+    missed = _missed(rates[rates["rate"] < TARGET])
+    worlds = f"{rates['worlds'].max()} worlds a kind"
+    return f"{missed}, others in {TARGET:.0%} or more of {worlds}" if missed else f"in {TARGET:.0%} or more of {worlds}"
+
+
 def above_nominal(rates, kind):
-    """Say which tests fire more often than nominal where nothing is planted.
+    """Say how many tests fire more often than nominal where nothing is planted, and how often.
 
     Parameters
     ----------
@@ -364,23 +379,48 @@ def above_nominal(rates, kind):
     Returns
     -------
     str
-        A sentence with those whose interval lies above .05.
+        How many rates have their interval above .05, with the smallest and the largest of these.
 
     Examples
     --------
     >>> one = {"kind": "unplanted", "world": "nothing", "n_backends": 12, "split": "hot", "question": "p by pairing"}
-    >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split("with ")[1]
-    'their whole interval: p by pairing, hot, n = 12: 1.000.'
+    >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split(", ")[1]
+    '1 of 1 rates lie above .05 with their whole interval (1.000 to 1.000).'
     """
     nothing = rates[(rates["kind"] == kind) & (rates["world"] == "nothing")]
-    above = nothing[nothing["low"] > ALPHA]
-    named = [
-        f"{one.question.replace(': p <= .05', '')}, {one.split}, n = {one.n_backends}: {one.rate:.3f}"
-        for one in above.itertuples()
-    ]
-    listed = f": {'; '.join(named)}" if named else ""
+    above = nothing[nothing["low"] > ALPHA]["rate"]
+    span = f" ({above.min():.3f} to {above.max():.3f})" if len(above) else ""
     n = f"{len(above)} of {len(nothing)}"
-    return f"In simulated worlds without content, {n} rates lie above .05 with their whole interval{listed}."
+    return f"In simulated worlds without content, {n} rates lie above .05 with their whole interval{span}."
+
+
+def what_so_few_decide(n, alpha=ALPHA):
+    """Say what n backends can decide by pairing: the one declared pair, and one task of all after Holm.
+
+    Parameters
+    ----------
+    n : int
+    alpha : float
+        Two-sided.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> what_so_few_decide(5).split("; ")[1]
+    'after Holm over 4 tasks it is 0.067: undecided is all that naming one task can come to'
+    """
+    least = smallest_p(n)
+    held = min(1.0, len(TASKS) * least)
+    one = "can decide, at full agreement" if least <= alpha else "cannot decide"
+    named = "naming one task can decide" if held <= alpha else "undecided is all that naming one task can come to"
+    return (
+        f"n = {n} backends: the smallest exact p by pairing is {least:.2g} (rho = ±1), so that the one declared pair "
+        f"of RQ3 {one}; after Holm over {len(TASKS)} tasks it is {held:.2g}: {named}; claimed is only what the "
+        "arrangement test finds too."
+    )
 
 
 def _line(key, question, hits):

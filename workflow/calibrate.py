@@ -40,7 +40,8 @@ Written by `make calibrate` (code {digest}); not edited by hand. Notebook 74 say
   for every factor; the first backend's blur of what taste follows is {best}.
 - KNN on standardised vectors, NDCG at the default cut-off; linear probes. Cells are shares of worlds with Wilson's 95 %
   intervals. 'First': the planted task has the highest rank correlation with NDCG among the four; p is the exact one
-  over pairings, Holm over the four tasks."""
+  over pairings, Holm over the four tasks. RQ3 is claimed only where the arrangement test rejects too: 'by both tests'.
+- 'Mean z' is of all four probes; that of RQ3 is of those alone that tell a study's backends apart."""
 NOTHING = """Shares of worlds with p <= .05; nominal is .05. The pairing test takes backends as independent units; those
 that hear alike share the luck of one arrangement of tracks, which it does not see. The arrangement test permutes
 vectors over tracks, for all backends at once, and sees it."""

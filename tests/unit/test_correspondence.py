@@ -127,6 +127,17 @@ def test_six_tenths_over_seven_backends_is_undecided_and_says_what_that_is_worth
     assert "almost no evidence" in answer["statement"]
 
 
+def test_the_answer_quotes_the_power_of_the_table_whatever_else_the_table_asks(tmp_path):
+    """Canary: one stream of draws for several n gives another figure for the same n, .13 here and 14 % there."""
+    real = real_study(tmp_path)
+    shown = correspondence.power(real, [3, 5, 7, 12], 0.01).set_index(["n", "rho"])["power"]
+    assert shown[3].eq(0).all()
+    alone = correspondence.power(real, [7], 0.01).set_index("rho")["power"]
+    assert alone.to_dict() == shown[7].to_dict()
+    said = correspondence.answer_rq3(real, *points(7, [2, 3, 0, 1, 5, 6, 4]), 0.01)["statement"]
+    assert f"0.6 in {shown[7, 0.6]:.0%} and 0.8 in {shown[7, 0.8]:.0%} of cases by pairing alone, at most" in said
+
+
 def test_probes_that_tell_nothing_apart_decide_nothing(tmp_path):
     told = pd.DataFrame({"label": ["tempo"], "model": "linear", "n": 5, "ratio": [1.2], "informative": [False]})
     opened = study(tmp_path)

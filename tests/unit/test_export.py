@@ -1,5 +1,6 @@
 """What a thesis takes in: every number with its source, twice the same, nothing of other studies touched."""
 
+import ast
 import json
 import re
 
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from lib import export, figures, results
-from lib.study import Study, load_parameters
+from lib.study import ROOT, Study, load_parameters
 
 
 @pytest.fixture
@@ -167,3 +168,19 @@ def test_tables_are_whole_latex(study, tmp_path):
     assert rows[2][0].strip() == r"\#1 \{x\}"
     with pytest.raises(AssertionError):
         columns_of((tmp_path / "figures" / "rq1-table--toy-mock.tex").read_text().replace(r"\%", "%"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_figure_and_table_of_a_notebook_has_a_name_that_export_can_read(path):
+    """Canary: of a name held in a variable the notebook and its section are not found."""
+    cells = json.loads(path.read_text())["cells"]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    calls = [
+        node
+        for source in sources
+        if "figures.save" in source
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("figures.save", "figures.save_table")
+    ]
+    unread = [ast.unparse(call) for call in calls if not isinstance(call.args[1], ast.Constant | ast.JoinedStr)]
+    assert unread == []

@@ -215,10 +215,43 @@ def test_a_worse_backend_called_better_is_counted_and_a_better_one_is_not():
 
 def test_a_target_missed_is_said_with_the_rate():
     rates = recovery.planted(recovery.correlations(made("tempo", range(4)), 12)).assign(kind="planted")
-    assert recovery.target_reached(rates, 1.0).endswith("reached on every task, cold and hot.")
+    assert recovery.target_reached(rates, 1.0).endswith("on every task, cold and hot; by both tests: not measured.")
     missed = rates.assign(rate=rates["rate"].where(rates["split"] == "hot", 0.5))
     assert "not reached by tempo cold 0.500" in recovery.target_reached(missed, 1.0)
     assert recovery.table(rates, "planted", recovery.RECOVERED, 1.0).loc[("tempo", "cold")].iloc[0].startswith("1.000")
+
+
+def test_the_headline_gives_the_rate_by_both_tests_beside_that_by_pairing():
+    """Canary: RQ3 is claimed where both reject, so that the rate by pairing alone promises too much."""
+    one = {"world": "key", "strength": 1.0, "n_backends": 12, "split": "cold"}
+    by_pairing = {"kind": "planted", "question": recovery.FOUND} | recovery.rate([True] * 40)
+    by_both = {"kind": "arranged", "question": f"{recovery.FOUND} by both tests"} | recovery.rate(
+        [True] * 6 + [False] * 4
+    )
+    said = recovery.target_reached(pd.DataFrame([one | by_pairing, one | by_both]), 1.0)
+    assert "by pairing alone in 95% of worlds reached on every task" in said
+    assert said.endswith("by both tests: key cold 0.600, others in 95% or more of 10 worlds a kind.")
+    reached = by_both | recovery.rate([True] * 10)
+    said = recovery.target_reached(pd.DataFrame([one | by_pairing, one | reached]), 1.0)
+    assert said.endswith("by both tests: in 95% or more of 10 worlds a kind.")
+
+
+def test_rates_above_nominal_are_counted_with_the_smallest_and_the_largest():
+    one = {"kind": "unplanted", "world": "nothing", "n_backends": 12, "split": "hot", "question": "p by pairing"}
+    hits = ([True] * 9, [True] * 8 + [False], [False] * 9)
+    said = recovery.above_nominal(pd.DataFrame([one | recovery.rate(own) for own in hits]), "unplanted")
+    assert "2 of 3 rates lie above .05 with their whole interval (0.889 to 1.000)." in said
+    assert "0 of 1 rates lie above .05 with their whole interval." in recovery.above_nominal(
+        pd.DataFrame([one | recovery.rate([False] * 9)]), "unplanted"
+    )
+
+
+@pytest.mark.parametrize(("n", "pair", "task"), [(4, False, False), (5, True, False), (6, True, True)])
+def test_one_declared_pair_needs_fewer_backends_than_one_task_of_four(n, pair, task):
+    """2 / n!: .083, .017 (times four .067), .003."""
+    said = recovery.what_so_few_decide(n)
+    assert ("RQ3 can decide" in said, "RQ3 cannot decide" in said) == (pair, not pair)
+    assert ("naming one task can decide" in said, "undecided is all" in said) == (task, not task)
 
 
 def test_taste_planted_over_real_vectors_is_reported_for_few_backends():

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lib import mir, probes
 from lib.study import Study, load_parameters
@@ -176,7 +177,8 @@ def test_without_backends_or_labels_nothing_fails(tmp_path):
     assert folds.empty
     assert scores.empty
     assert told.empty
-    assert mir.mean_z(scores, told).empty
+    assert mir.mean_z(folds, told).empty
+    assert list(mir.mean_z(folds, told).columns) == list(scores.columns)
 
 
 def folds_of(values, spread=0.02, seed=0, hard=None, **told):
@@ -222,31 +224,53 @@ def test_untrained_twins_do_not_make_a_probe_informative():
     assert mir.informative(both)["informative"].tolist() == [False]
 
 
+def constant(label, values, untrained=()):
+    """Five folds alike of each backend."""
+    rows = folds_of(values, spread=0, label=label)
+    return rows.assign(untrained=rows["backend"].isin(untrained))
+
+
 def test_mean_z_by_hand():
     """tempo 0, 1, 2 and mode 4, 2, 0: z of a is (-1 + 1) / 2 = 0, of a twin at tempo 3, mode 4 it is (2 + 1) / 2."""
-    scores = pd.DataFrame(
-        {
-            "label": ["tempo"] * 4 + ["mode"] * 4 + ["noise"] * 4,
-            "backend": ["a", "b", "c", "twin"] * 3,
-            "untrained": [False, False, False, True] * 3,
-            "value": [0.0, 1.0, 2.0, 3.0, 4.0, 2.0, 0.0, 4.0, 9.0, 0.0, 0.0, 0.0],
-            "se": [0.5] * 4 + [1.0] * 4 + [1.0] * 4,
-        }
-    ).assign(task="regression", model="linear", ci_low=0.0, ci_high=0.0, n_folds=5, chance=0.0)
-    told = pd.DataFrame({"label": ["tempo", "mode", "noise"], "model": "linear", "informative": [True, True, False]})
-    found = mir.mean_z(scores, told).set_index("backend")
+    values = {"tempo": (0, 1, 2, 3), "mode": (4, 2, 0, 4), "noise": (9, 0, 0, 0)}
+    names = ["a", "b", "c", "twin"]
+    folds = [constant(label, dict(zip(names, own, strict=True)), ["twin"]) for label, own in values.items()]
+    told = pd.DataFrame({"label": list(values), "model": "linear", "informative": [True, True, False]})
+    found = mir.mean_z(pd.concat(folds), told).set_index("backend")
     assert found["value"].to_dict() == {"a": 0.0, "b": 0.0, "c": 0.0, "twin": 1.5}
-    assert found["se"].to_numpy() == pytest.approx(np.sqrt(0.5**2 + 0.5**2) / 2)
+    assert (found["label"] == mir.MEAN_Z).all()
+
+
+def test_mean_z_has_the_interval_of_a_probe_at_the_alpha_that_is_asked():
+    """Of one probe, the probe's own in units of the spread: t with 4 degrees of freedom, not 1.96 standard errors."""
+    folds = folds_of({"a": 0.1, "b": 0.3, "c": 0.5})
+    told = mir.informative(folds)
+    for alpha in (0.05, 0.2):
+        scores = mir.scores(folds, alpha)
+        spread = scores["value"].std(ddof=1)
+        found = mir.mean_z(folds, told, alpha)
+        assert found["se"].to_numpy() == pytest.approx(scores["se"].to_numpy() / spread)
+        half = stats.t.ppf(1 - alpha / 2, 4) * found["se"]
+        assert (found["ci_high"] - found["value"]).to_numpy() == pytest.approx(half.to_numpy())
+
+
+def test_mean_z_of_two_probes_errs_less_than_one_of_them():
+    """Independent errors of equal size: over many worlds the standard error shrinks by the root of two."""
+    squares = []
+    for seed in range(200):
+        values = {"a": 0.1, "b": 0.3, "c": 0.5}
+        tempo, mode = folds_of(values, seed=seed), folds_of(values, seed=1000 + seed, label="mode")
+        told = mir.informative(pd.concat([tempo, mode]))
+        both, one = (mir.mean_z(own, told)["se"] ** 2 for own in (pd.concat([tempo, mode]), tempo))
+        squares.append((both.mean(), one.mean()))
+    both, one = np.mean(squares, axis=0)
+    assert both / one == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_key_counts_once():
-    scores = pd.DataFrame(
-        {"label": ["key"] * 2 + ["key_mirex"] * 2, "backend": ["a", "b"] * 2, "value": [0, 1, 1, 0.0]}
-    )
-    told_as = {"task": "key", "model": "linear", "untrained": False, "se": 0.1, "ci_low": 0, "ci_high": 0, "n_folds": 5}
-    scores = scores.assign(**told_as, chance=0.0)
+    folds = pd.concat([constant("key", {"a": 0.0, "b": 1.0}), constant("key_mirex", {"a": 1.0, "b": 0.0})])
     told = pd.DataFrame({"label": ["key", "key_mirex"], "model": "linear", "informative": True})
-    assert mir.mean_z(scores, told).set_index("backend")["value"]["a"] == pytest.approx(np.sqrt(0.5))
+    assert mir.mean_z(folds, told).set_index("backend")["value"]["a"] == pytest.approx(np.sqrt(0.5))
 
 
 def test_at_most_so_many_tracks_by_whole_groups(tmp_path):
