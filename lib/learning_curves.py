@@ -9,7 +9,8 @@ serves all pairs and shares, and its limits are ``diff ± c se``, where c is the
 
 'Still beats' is a fixed sequence: shares are gone down from the whole, and the first at which the lower limit is not
 above 0 ends it. Each step is taken only if all before held, so none needs an adjustment (Maurer, Hothorn and Lehmacher
-1995).
+1995). Its intervals are over listeners alone: what it says holds of these very tracks. Where vectors say nothing of
+taste, listeners share the luck of how they lie on the tracks, and no number of listeners averages that out.
 """
 
 import itertools
@@ -184,7 +185,8 @@ def against(scores, reference, rng, *, n_resamples=statistics.RESAMPLES):
     -------
     DataFrame
         ``recommender, backend, share, diff, ci_low, ci_high, verdict, still, n_users, n_draws``, shares falling within
-        a run; BCa intervals over listeners. ``still``: the verdict is better here and at every larger share.
+        a run; BCa intervals over listeners, on these very tracks. ``still``: the verdict is better here and at every
+        larger share.
 
     Raises
     ------
@@ -245,7 +247,7 @@ def smallest(found, sizes):
 
 
 def sentence(row, study, split, k, reference, axis="history"):
-    """What one row of `smallest` says, and of which world.
+    """What one row of `smallest` says, and of which world and tracks.
 
     Parameters
     ----------
@@ -266,7 +268,7 @@ def sentence(row, study, split, k, reference, axis="history"):
     world = f"In a simulated world where {strength:.0%} of taste follows what is heard" if mock else ""
     world = world or f"Of the listeners of study {study.name}"
     who = f"content ({row['recommender']}, {row['backend']})"
-    name = f"{NAMES.get(reference, reference)} on {split.removesuffix('_test')} tracks"
+    name = f"{NAMES.get(reference, reference)} on these {split.removesuffix('_test')} tracks"
     interval = figures.signed_with_interval(row["diff"], row["ci_low"], row["ci_high"])
     numbers = f"NDCG@{k} {interval}, n = {row['n_users']} listeners"
     if np.isnan(row["share"]):

@@ -385,11 +385,12 @@ def above_nominal(rates, kind):
     --------
     >>> one = {"kind": "unplanted", "world": "nothing", "n_backends": 12, "split": "hot", "question": "p by pairing"}
     >>> above_nominal(pd.DataFrame([one | rate([True] * 9)]), "unplanted").split(", ")[1]
-    '1 of 1 rates lie above .05 with their whole interval (1.000 to 1.000).'
+    '1 of 1 rates lie above .05 with their whole interval (1.000).'
     """
     nothing = rates[(rates["kind"] == kind) & (rates["world"] == "nothing")]
     above = nothing[nothing["low"] > ALPHA]["rate"]
-    span = f" ({above.min():.3f} to {above.max():.3f})" if len(above) else ""
+    ends = dict.fromkeys(f"{end:.3f}" for end in (above.min(), above.max()))
+    span = f" ({' to '.join(ends)})" if len(above) else ""
     n = f"{len(above)} of {len(nothing)}"
     return f"In simulated worlds without content, {n} rates lie above .05 with their whole interval{span}."
 

@@ -158,15 +158,16 @@ def test_sentences_name_their_world_and_say_what_is_undecided(rng):
     for text in said.values():
         assert text.startswith("In a simulated world where 100% of taste follows what is heard, ")
         assert text.endswith("this tests the instrument and says nothing of real listeners.")
-    assert "still beats MostPop on hot tracks with a history of 15 tracks a listener" in said["mfcc"]
+    assert "still beats MostPop on these hot tracks with a history of 15 tracks a listener" in said["mfcc"]
     assert "(50% of each history; NDCG@10 +0." in said["mfcc"]
     assert "at 10% it is undecided" in said["mfcc"]
-    assert "is not shown to beat MostPop on hot tracks" in said["vgg"]
+    assert "is not shown to beat MostPop on these hot tracks" in said["vgg"]
     assert "undecided" in said["vgg"]
     assert "does not beat MostPop" in said["bad"]
     real = Study(load_parameters("onion_sample"))
     text = learning_curves.sentence(rows.iloc[0], real, "cold_test", 10, "chance")
-    assert text.startswith("Of the listeners of study onion_sample, content (knn, mfcc) still beats chance on cold")
+    assert text.startswith("Of the listeners of study onion_sample, content (knn, mfcc) still beats chance on ")
+    assert "beats chance on these cold tracks with" in text  # other tracks may fare otherwise, and no interval sees it
     assert "simulated" not in text
 
 
