@@ -40,7 +40,7 @@ test: .venv/.ready-test ## unit and golden tests, the toy study through the work
 	.venv/bin/python -m pytest tests -m "not slow"
 	@echo "test: the toy study, then every notebook against its stored outputs, in stage order"
 	.venv/bin/python workflow/workbook.py toy --cores $(CORES)
-	WORKBOOK_LOG=/dev/null .venv/bin/python -m pytest --nbval $(NOTEBOOKS)
+	WORKBOOK_LOG=/dev/null .venv/bin/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
 
 test-all: test ## make test, and the slow tests
 	.venv/bin/python -m pytest tests -m slow
