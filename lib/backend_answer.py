@@ -167,7 +167,7 @@ def compare_with_oracle(oracle, table, rng, *, alpha):
 
 def _of_no_pair(study, places, alpha):
     """The answer where fewer than two backends ran."""
-    where = f"In a simulated world where {_planted(study)}," if study.world == "mock" else "Among real listeners"
+    where = results.setting(study) + ("," if study.world == "mock" else "")
     reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
     statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
     empty = dict.fromkeys(("n", "test", "estimate", "ci", "p"))
@@ -235,11 +235,6 @@ def _elsewhere(worlds, first):
     return f"{sentence}, and {LABELS.get(first, first)}, first in this one, in {shares[first]:.0%}."
 
 
-def _planted(study):
-    strength = study.parameters.content_strength
-    return f"{strength:.0%} of taste follows what is heard" if strength > 0 else "taste has nothing to do with sound"
-
-
 def _of_listeners(sentence, said):
     """Status, verdict and sentence of real listeners."""
     differ, same = said.isin(["better", "worse"]).any(), said.eq("equivalent within δ").all()
@@ -250,7 +245,7 @@ def _of_listeners(sentence, said):
 def _of_the_instrument(study, sentence, said, oracle, alpha):
     """Status, verdict and sentence of a mock world, where the best is known, or that there is none."""
     strength = study.parameters.content_strength
-    sentence = f"In a simulated world where {_planted(study)}, {sentence}"
+    sentence = f"{results.setting(study)}, {sentence}"
     close = "this tests the instrument and says nothing of real listeners."
     if strength == 0:
         works = not said.isin(["better", "worse"]).any()

@@ -75,8 +75,8 @@ def seed_differences(study, recommender, split, label, pairs):
         return pd.DataFrame({"n_seeds": 0, "seed_low": np.nan, "seed_high": np.nan}, index=pairs.index)
     means = {}
     for backend in {*pairs["backend_a"], *pairs["backend_b"]}:
-        files = sorted(study.path("per_user").glob(Run(recommender, backend).file("*", split)))
-        means[backend] = np.array([pd.read_parquet(file, columns=[label])[label].mean() for file in files])
+        found = results.per_seed(study, Run(recommender, backend), split)
+        means[backend] = np.array([]) if found is None else found.groupby("seed")[label].mean().to_numpy()
     rows = []
     for a, b in zip(pairs["backend_a"], pairs["backend_b"], strict=True):
         n = min(len(means[a]), len(means[b]))
@@ -169,9 +169,9 @@ def arranged(study, recommender, split, label, pairs):
     """
     unknown = pd.DataFrame({"p_arranged": np.nan, "n_permutations": 0}, index=pairs.index)
     names = sorted({*pairs["backend_a"], *pairs["backend_b"]})
-    rows = results.read_permutations(study).query("recommender == @recommender and split == @split")
-    rows = rows[rows["metric"] + "@" + rows["k"].astype(str) == label]
-    permuted = rows.pivot(index="permutation", columns="backend", values="value").reindex(columns=names).dropna()
+    metric, k = label.split("@")
+    rows = results.read_permutations(study)
+    permuted = results.permuted(rows, recommender, split, metric, int(k)).reindex(columns=names).dropna()
     if not names or len(permuted) < FEWEST_PERMUTATIONS:
         return unknown
     real = scores(study, recommender, split, label)[names].mean()

@@ -70,9 +70,8 @@ def comparisons(study, recommender, split):
         Where a trained model has fewer than 5 permuted runs, or a backend lacks a run that another has.
     """
     rows = []
-    for against in AGAINST:
-        pairs = [(backend, _other(study, recommender, backend, against)) for backend in _heard(study, recommender)]
-        found = [_compare(study, recommender, split, backend, other) for backend, other in pairs if other]
+    for against, pairs in _opposed(study, recommender):
+        found = [_compare(study, recommender, split, backend, other) for backend, other in pairs]
         found = pd.concat([frame for frame in found if frame is not None] or [pd.DataFrame()], ignore_index=True)
         if found.empty:
             continue
@@ -171,12 +170,10 @@ def mean_differences(study, recommender, split, metric):
         users, and over trainings where there are several; effect sizes are those of `lib.effects.effect_sizes`.
     """
     rows = []
-    for against in AGAINST:
-        pairs = [(backend, _other(study, recommender, backend, against)) for backend in _heard(study, recommender)]
+    for against, pairs in _opposed(study, recommender):
         found = [
             tuple(results.per_seed(study, run, split) for run in (Run(recommender, backend), other))
             for backend, other in pairs
-            if other
         ]
         found = [(a, b) for a, b in found if a is not None and b is not None]
         if not found:
@@ -192,7 +189,7 @@ def mean_differences(study, recommender, split, metric):
         row = statistics.paired_difference_of_seeds(real, reference, rng, n_resamples=n_resamples).iloc[0]
         means = (side.drop(columns="seed").groupby("user_id", as_index=False).mean() for side in (real, reference))
         size = effect_sizes(*means, rng, n_resamples=n_resamples).iloc[0]
-        name = next(other for _, other in pairs if other).recommender if against == "collaborative" else against
+        name = pairs[0][1].recommender if against == "collaborative" else against
         values = [*row[["diff", "ci_low", "ci_high"]], *size[["d_z", "superiority"]], len(found), row["n_users"]]
         rows.append((recommender, split, against, name, *values))
     columns = ["recommender", "split", "against", "name", "diff", "ci_low", "ci_high", "d_z", "superiority"]
@@ -240,10 +237,18 @@ def _heard(study, recommender):
     return [name for name in study.parameters.backend_ids if name in study.trained_on or not learned]
 
 
-def _other(study, recommender, backend, against):
+def _opposed(study, recommender):
+    """Every entry of `AGAINST` that there is, with each backend and the run that its real one is held against."""
+    best = best_collaborative(study)
+    for against in AGAINST:
+        others = [(name, _other(study, recommender, name, against, best)) for name in _heard(study, recommender)]
+        if pairs := [pair for pair in others if pair[1]]:
+            yield against, pairs
+
+
+def _other(study, recommender, backend, against, best):
     """The run that a backend's real one is held against; None where there is none."""
     if against == "collaborative":
-        best = best_collaborative(study)
         return Run(best) if best else None
     if against == "untrained" and backend not in backends.UNTRAINED:
         return None
@@ -275,18 +280,16 @@ def _compare(study, recommender, split, backend, other):
         backend_b=other.backend if other.backend != results.NO_BACKEND else other.recommender,
         control_b=other.control,
         test=RANDOMISATION_TEST,
-        n_seeds=len(list(study.path("per_user").glob(Run(recommender, backend).file("*", split)))),
+        n_seeds=by_seed[0]["seed"].nunique(),
         n_permutations=0,
     )
 
 
 def _with_permutation_p(study, recommender, split, found):
-    permuted = results.read_permutations(study)
-    permuted = permuted[(permuted["recommender"] == recommender) & (permuted["split"] == split)]
+    permutations = results.read_permutations(study)
     parts = []
     for (metric, k), rows in found.groupby(["metric", "k"], sort=False):
-        table = permuted[(permuted["metric"] == metric) & (permuted["k"] == k)]
-        table = table.pivot(index="permutation", columns="backend", values="value").reindex(columns=rows["backend_a"])
+        table = results.permuted(permutations, recommender, split, metric, k).reindex(columns=rows["backend_a"])
         real = [
             results.per_user(study, Run(recommender, name), split)[f"{metric}@{k}"].mean() for name in rows["backend_a"]
         ]

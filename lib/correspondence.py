@@ -240,9 +240,7 @@ def arrangement_p(study, points, split, k):
     """
     real = points[~points["untrained"].astype(bool)].dropna(subset=["x", "y"]).set_index("backend")
     rows = results.read_permutations(study)
-    own = (rows["recommender"] == PRIMARY["recommender"]) & (rows["split"] == split)
-    rows = rows[own & (rows["metric"] == "NDCG") & (rows["k"] == k)]
-    permuted = rows.pivot(index="permutation", columns="backend", values="value").reindex(columns=real.index)
+    permuted = results.permuted(rows, PRIMARY["recommender"], split, "NDCG", k).reindex(columns=real.index)
     if len(real) < 3 or real["x"].nunique() < 2 or permuted.empty or permuted.isna().any(axis=None):
         return float("nan")
     return float(arrangement_test(real["x"].to_numpy()[None], real["y"], permuted)["p"].iloc[0])
@@ -273,7 +271,7 @@ def answer_rq3(study, points, split, alpha, reason="", by_arrangement=float("nan
     """
     real = points[~points["untrained"].astype(bool)].dropna(subset=["x", "y"])
     n = len(study.parameters.backend_ids) if reason else len(real)
-    world = _world(study)
+    world = results.setting(study) + ("," if study.world == "mock" else "")
     cannot = correlation.cannot_decide(n, alpha)
     empty = {"n": n, "test": TEST, "estimate": None, "ci": None, "p": None}
     about = "whether performance in MIR tasks corresponds to performance in recommendation"
@@ -320,15 +318,6 @@ def _verdict(study, found, alpha):
     if not significant:
         return "undecided", None
     return "decided", "instrument_works" if found["estimate"] > 0 else "instrument_fails"
-
-
-def _world(study):
-    if study.world != "mock":
-        return "Among real listeners"
-    strength = study.parameters.content_strength
-    if strength == 0:
-        return "In a simulated world where taste has nothing to do with what is heard,"
-    return f"In a simulated world where {strength:.0%} of taste follows what is heard,"
 
 
 def _crossed(tasks, found):

@@ -18,7 +18,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lib import figures, statistics
+from lib import figures, results, statistics
 from lib.results import NO_BACKEND
 from lib.scarcity import CHANCE
 
@@ -264,9 +264,7 @@ def sentence(row, study, split, k, reference, axis="history"):
     str
     """
     mock = study.world == "mock"
-    strength = study.parameters.content_strength if mock else 0
-    world = f"In a simulated world where {strength:.0%} of taste follows what is heard" if mock else ""
-    world = world or f"Of the listeners of study {study.name}"
+    world = results.setting(study) if mock else f"Of the listeners of study {study.name}"
     who = f"content ({row['recommender']}, {row['backend']})"
     name = f"{NAMES.get(reference, reference)} on these {split.removesuffix('_test')} tracks"
     interval = figures.signed_with_interval(row["diff"], row["ci_low"], row["ci_high"])

@@ -292,6 +292,41 @@ def answers(study):
     return _world(study) | empty
 
 
+def permuted(rows, recommender, split, metric, k):
+    """Permuted runs of one recommender on one split, one row a permutation, one column a backend.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        From `read_permutations`.
+    recommender, split, metric : str
+    k : int
+
+    Returns
+    -------
+    DataFrame
+
+    Examples
+    --------
+    >>> one = {"recommender": "knn", "split": "hot_test", "metric": "NDCG", "k": 5, "backend": "mfcc"}
+    >>> rows = pd.DataFrame([one | {"permutation": 0, "value": 0.1}, one | {"permutation": 1, "value": 0.2}])
+    >>> permuted(rows, "knn", "hot_test", "NDCG", 5)["mfcc"].tolist()
+    [0.1, 0.2]
+    """
+    own = (rows["recommender"] == recommender) & (rows["split"] == split)
+    own &= (rows["metric"] == metric) & (rows["k"] == k)
+    return rows[own].pivot(index="permutation", columns="backend", values="value")
+
+
+def setting(study):
+    """The first words of every statement: in which world it holds."""
+    if study.world != "mock":
+        return "Among real listeners"
+    strength = study.parameters.content_strength
+    follows = f"{strength:.0%} of taste follows" if strength > 0 else "taste has nothing to do with"
+    return f"In a simulated world where {follows} what is heard"
+
+
 def decision(status, verdict):
     """The last words of every answer's statement.
 

@@ -295,11 +295,7 @@ def _of_the_instrument(study, sentence, informs, undecidable):
     strength, n = study.parameters.content_strength, int(informs.sum())
     works = n >= ROBUST_SHARE * len(informs) if strength > 0 else n == 0
     too_small = strength > 0 and not works and undecidable
-    planted = f"{strength:.0%} of taste follows what is heard"
-    how = planted if strength > 0 else "taste has nothing to do with what is heard"
-    sentence = (
-        f"In a simulated world where {how}, {sentence}. This tests the instrument and says nothing of real listeners. "
-    )
+    sentence = f"{results.setting(study)}, {sentence}. This tests the instrument and says nothing of real listeners. "
     if too_small:
         return "undecided", None, f"{sentence}The study is too small. {results.decision('undecided', None)}"
     verdict = "instrument_works" if works else "instrument_fails"
