@@ -161,7 +161,7 @@ class VectorStore:
         return Vectors.of(table["track_id"].to_pylist(), values)
 
     def append(self, name, ids, values, metadata):
-        """Add rows; ids that are already there are left as they are.
+        """Add rows; ids that are already there are left as they are, and of one that comes twice the first counts.
 
         Parameters
         ----------
@@ -174,7 +174,10 @@ class VectorStore:
         """
         with self._lock(name):
             known = set(self.ids(name))
-            fresh = [row for row, track in enumerate(ids) if track not in known]
+            first = {}
+            for row, track in enumerate(ids):
+                first.setdefault(track, row)
+            fresh = [row for track, row in first.items() if track not in known]
             if not fresh:
                 return
             rows = _arrow_rows([ids[row] for row in fresh], np.asarray(values)[fresh], metadata)

@@ -68,6 +68,14 @@ def test_every_clip_gets_its_own_vector_last_partial_batch_included(tracks, stor
     np.testing.assert_allclose(store.read("loudness").take(tracks["track_id"])[:, 0], np.arange(7) / 10, atol=1e-6)
 
 
+def test_a_recording_that_is_there_twice_has_two_tracks(tracks, store, tmp_path):
+    twice = pd.concat([tracks, tracks.assign(track_id="x" + tracks["track_id"])])
+    _, done = run(twice, store, tmp_path, batch_size=20)
+    assert len(done.failed) == 0
+    values = store.read("loudness").take(twice["track_id"])[:, 0]
+    np.testing.assert_allclose(values, np.tile(np.arange(7) / 10, 2), atol=1e-6)
+
+
 def test_a_second_run_computes_nothing(tracks, store, tmp_path):
     run(tracks, store, tmp_path)
     backend, done = run(tracks, store, tmp_path)
