@@ -1,7 +1,9 @@
 """Backends: frozen networks (and MFCC) that turn a waveform into one vector.
 
 Public: `Backend` (the contract), `create`, `names`, `REGISTRY` (what a card says of each), `LABELS`, `UNTRAINED`,
-`PAPER_NAMES`. An adapter is one module here; it is imported when it is asked for, and with it its heavy packages.
+`PAPER_NAMES`. An adapter is one module here; it is imported when it is asked for, and with it its heavy packages. A
+backend of one's own is one file here, ``own_<name>.py``, which says in ``ENTRIES`` what the registry says of the others
+(docs/adding.md).
 """
 
 import hashlib
@@ -9,6 +11,7 @@ import importlib
 import inspect
 import json
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -313,3 +316,22 @@ def create(name, **options):
     60
     """
     return _adapter(name).create(name, **options)
+
+
+def _register_own():
+    """Add the backends of all files ``own_*.py`` beside this one to the registry."""
+    for path in sorted(path for folder in __path__ for path in Path(folder).glob("own_*.py")):
+        entries = importlib.import_module(f"{__name__}.{path.stem}").ENTRIES
+        taken = sorted(set(entries) & set(REGISTRY))
+        if taken:
+            raise ValueError(
+                f"Expected new ids of backends in {path.name}, found {taken[0]!r}, which there is; rename it."
+            )
+        for name, entry in entries.items():
+            REGISTRY[name] = replace(entry, adapter=path.stem)
+            LABELS[name] = entry.label or name
+            if entry.untrained:
+                UNTRAINED[name] = entry.untrained
+
+
+_register_own()

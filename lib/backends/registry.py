@@ -120,6 +120,8 @@ class Entry:
         Optional ones that it needs, as they are imported (requirements-extra.txt).
     cpu_seconds : float
         Of one core, for a clip of 30 s, decoding apart (benchmarks/backends.md).
+    label : str
+        How figures call one that `lib.backends.names` does not know.
     """
 
     adapter: str
@@ -144,6 +146,7 @@ class Entry:
     packages: tuple[str, ...] = ()
     cpu_seconds: float = 0.0
     overlap: str = _NOTHING_LEARNED
+    label: str = ""
 
 
 _LEVEL = "It does not hear level: a clip is brought to mean 0 and deviation 1 first, as published."

@@ -1,14 +1,18 @@
-"""Recommenders: one contract, one module each, looked up by kind."""
+"""Recommenders: one contract, one module each, looked up by kind.
+
+One's own is one file here, ``own_<name>.py``, with a class that fulfils the contract (docs/adding.md).
+"""
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 
 from lib.recommenders.base import CannotFitError, Recommender
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "needs_vectors", "options", "top_k"]
+__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "needs_vectors", "options", "own", "top_k"]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {
@@ -66,6 +70,27 @@ def needs_vectors(kind: str) -> bool:
     return _class(kind).needs_vectors
 
 
+def own(*, vectors: bool) -> list[str]:
+    """Kinds that files ``own_*.py`` have added.
+
+    Parameters
+    ----------
+    vectors : bool
+        True lists those that learn from vectors of tracks, False the others.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> own(vectors=True)
+    []
+    """
+    added = [kind for kind, (module, _) in KINDS.items() if module.rpartition(".")[2].startswith("own_")]
+    return [kind for kind in added if needs_vectors(kind) == vectors]
+
+
 def _class(kind: str):
     if kind not in KINDS:
         raise ValueError(f"Expected a recommender among {', '.join(KINDS)}, found {kind!r}; check params.")
@@ -105,3 +130,18 @@ def create(kind: str, **options) -> Recommender:
         takes = f"only {', '.join(known)}" if known else "no options"
         raise ValueError(f"Recommender {kind!r} takes {takes}; found {', '.join(unknown)}; check params.")
     return recommender(**options)
+
+
+def _register_own() -> None:
+    """Add the recommenders of all files ``own_*.py`` beside this one to `KINDS`."""
+    for path in sorted(path for folder in __path__ for path in Path(folder).glob("own_*.py")):
+        module = importlib.import_module(f"{__name__}.{path.stem}")
+        for found in vars(module).values():
+            if not (inspect.isclass(found) and issubclass(found, Recommender) and found.__module__ == module.__name__):
+                continue
+            if not found.kind or found.kind in KINDS:
+                raise ValueError(f"Expected a new kind of recommender in {path.name}, found {found.kind!r}; rename it.")
+            KINDS[found.kind] = (module.__name__, found.__name__)
+
+
+_register_own()
