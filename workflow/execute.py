@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import provenance
+from lib import provenance, recommenders
 from lib.study import Study
 from lib.tables import write_atomically
 from workflow import stages
@@ -116,7 +116,7 @@ def fingerprints(study, notebook, backend):
         "10_prepare_data": ["data/*.parquet"],
         "20_extract_embeddings": [],
         "30_knn": scores_of("knn"),
-        "40_shallow_net": scores_of("shallow_net"),
+        "40_shallow_net": scores_of("shallow_net", *recommenders.own(vectors=True)),
         "50_bert4rec": scores_of("bert4rec"),
         "61_hybrids": scores_of("hybrid", "bimodal", "bert4rec"),
         "63_tuning": ["tuned.json"],

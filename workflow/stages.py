@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from lib import backends, controls, datasets
+from lib import backends, controls, datasets, recommenders
 from lib.backends import packages
 from lib.provenance import code_digest
 from lib.ready_made import is_ready_made
@@ -57,7 +57,7 @@ def trainings(parameters, extended):
     study = Study(parameters)
     bert4rec = study.options("bert4rec").values()
     named = {
-        "40_shallow_net": study.options("shallow_net"),
+        "40_shallow_net": study.options("shallow_net", *recommenders.own(vectors=True)),
         "50_bert4rec": [options for options in bert4rec if not options.get("ids")],
         "61_hybrids": [*study.options("hybrid", "bimodal"), *(options for options in bert4rec if options.get("ids"))],
     }

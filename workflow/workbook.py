@@ -5,12 +5,15 @@ Checks every parameter before anything starts, takes the study's lock, and hands
 
 import argparse
 import fcntl
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import yaml
 
 from lib import preparation
 from lib.provenance import write_json
@@ -20,6 +23,7 @@ from workflow import stages
 from workflow.plan import describe, spoken
 
 SNAKEFILE = Path(__file__).resolve().parent / "Snakefile"
+PROFILES = SNAKEFILE.parent / "profiles"
 
 
 def main():
@@ -38,6 +42,7 @@ def main():
         study = Study(stages.parameters_of(options.study, overrides))
         stages.check_backends(study.parameters)
         preparation.check_sources(study)
+        check_profile(options.profile)
         if not options.plan:
             stages.check_weights(study.parameters)
     except (ValueError, FileNotFoundError) as error:
@@ -50,15 +55,37 @@ def main():
     return run(study, command)
 
 
+def check_profile(name):
+    """Refuse a profile that is not there, or whose executor is not installed; None is this machine.
+
+    Raises
+    ------
+    ValueError
+        With a sentence that says what to install.
+
+    Examples
+    --------
+    >>> check_profile(None)
+    """
+    if name is None:
+        return
+    config = PROFILES / name / "config.yaml"
+    if not config.is_file():
+        found = ", ".join(sorted(path.parent.name for path in PROFILES.glob("*/config.yaml")))
+        raise ValueError(f"Expected a profile in workflow/profiles, found none named {name!r}; there are {found}.")
+    plugin = f"snakemake-executor-plugin-{yaml.safe_load(config.read_text())['executor']}"
+    if importlib.util.find_spec(plugin.replace("-", "_")) is None:
+        raise ValueError(
+            f"Expected the package {plugin} for the profile {name}, found it not installed; run "
+            f"`.venv/bin/pip install -c requirements.lock {plugin}`."
+        )
+
+
 def snakemake(study, options, overrides):
     """The Snakemake command line of a study; results and Snakemake's own records lie in the study's folder."""
     config = study.path(".workflow.json")  # not --config: that reads the numbers inside a JSON value as words
     write_json(config, {"study": options.study, "overrides": overrides, "extended": options.extended})
-    where = (
-        ["--profile", str(SNAKEFILE.parent / "profiles" / options.profile)]
-        if options.profile
-        else ["--cores", str(options.cores)]
-    )
+    where = ["--profile", str(PROFILES / options.profile)] if options.profile else ["--cores", str(options.cores)]
     target = ["done/63_tuning.done.json"] if options.tune else []
     return [
         *(sys.executable, "-m", "snakemake", *target, "--snakefile", str(SNAKEFILE), "--directory", str(study.path())),
