@@ -43,4 +43,4 @@ def test_the_examples_run_to_the_end_of_a_study_and_are_judged(finished):
     assert {("chroma", "shuffled"), ("mfcc", "shuffled")} <= set(
         zip(judged["backend_a"], judged["control_b"], strict=True)
     )
-    assert json.loads((results / "answers.json").read_text())["rq1"]["verdict"]
+    assert json.loads((results / "answers.json").read_text())["rq1"]["n"] > 0  # answered, whatever it is
