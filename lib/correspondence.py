@@ -58,7 +58,7 @@ def paired(tasks, found, *, label, model, recommender, split):
     Returns
     -------
     DataFrame
-        ``backend, untrained, x, x_low, x_high, y, y_low, y_high``.
+        ``backend, untrained, x, x_low, x_high, y, y_low, y_high`` and ``task``, where ``tasks`` tells its kind.
     """
     left = tasks[(tasks["label"] == label) & (tasks["model"] == model)]
     right = found[(found["recommender"] == recommender) & (found["split"] == split)]
@@ -67,7 +67,8 @@ def paired(tasks, found, *, label, model, recommender, split):
         side[["backend", "untrained", *names]].rename(columns={old: axis + new for old, new in names.items()})
         for side, axis in ((left, "x"), (right, "y"))
     ]
-    return sides[0].merge(sides[1].drop(columns="untrained"), on="backend").reset_index(drop=True)
+    points = sides[0].merge(sides[1].drop(columns="untrained"), on="backend").reset_index(drop=True)
+    return points.assign(task=left["task"].iloc[0]) if "task" in left and len(left) else points
 
 
 def correlations(tasks, found, alpha=0.05):

@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from lib.looks import label_looks, named
 from lib.tables import write_atomically
 
 VALIDATION = ("val", "cold_val")
 DECIMALS = 9  # scores equal to so many decimals are equal: the first in the grid wins
 PANELS = 3  # side by side
-STYLES = [("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P")]
 
 
 class TuningError(ValueError):
@@ -341,7 +341,7 @@ def draw(judged: dict[str, pd.DataFrame], grids: dict[str, dict], text_width: fl
         panel.set_axis_off()
     for panel, (name, table) in zip(axes.flat, judged.items(), strict=False):
         _draw_one(panel, table, grids[name])
-        panel.set_title(name)
+        panel.set_title(named(name))
     for panel in axes[:, 0]:
         panel.set_ylabel("validation NDCG")
     return figure
@@ -354,13 +354,15 @@ def _draw_one(axes, table, grid):
     places = {value: place for place, value in enumerate(grid[across])}
     best = table.loc[winner_row(table)]
     axes.axhline(best["validation"], color="black", lw=0.7, ls=":")
-    for number, values in enumerate(itertools.product(*(grid[option] for option in others))):
+    combinations = list(itertools.product(*(grid[option] for option in others)))
+    styles = list(label_looks(combinations).values())
+    for number, values in enumerate(combinations):
         own = table[(table[others] == list(values)).all(axis=1)] if others else table
         shift = 0.08 * number  # so that the bars of two lines stay apart
         x = own[across].map(places) + shift
         bars = (own["ci_high"] - own["behind"], own["behind"] - own["ci_low"])
         label = _told(dict(zip(others, values, strict=True))) or None
-        colour, marker = STYLES[number % len(STYLES)]
+        colour, marker = styles[number]
         style = {"color": colour, "marker": marker, "ms": 3, "lw": 0.9, "elinewidth": 0.7}
         axes.errorbar(x, own["validation"], yerr=bars, label=label, **style)
         if best.name in own.index:

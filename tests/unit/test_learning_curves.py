@@ -221,8 +221,8 @@ def test_tables_and_curves_show_every_run(rng):
     assert table.columns.tolist() == ["100%", "50%", "10%"]
     assert len(table) == 3
     styles = scarcity_figures.styles(curves)
-    assert {name: style[2] for name, style in styles.items()} == {"knn (mfcc)": "-", "mostpop": "--", "chance": ":"}
+    assert {name: style[2] for name, style in styles.items()} == {"KNN": "-", "MostPop": "--", "chance": ":"}
     figure = scarcity_figures.drawn(curves, 6.3, styles)
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert texts == ["knn (mfcc)", "mostpop", "chance"]
+    assert texts == ["KNN", "MostPop", "chance"]
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["10%", "50%", "100%"]
