@@ -13,6 +13,7 @@ import seaborn as sns
 from tueplots import axes as tue_axes
 from tueplots import figsizes
 
+from lib import latex, latex_tables
 from lib.backends import LABELS
 from lib.tables import write_atomically
 
@@ -106,7 +107,7 @@ def panels(text_width, nrows=1, ncols=1, *, share=1.0, ratio=0.618, **options):
 
 
 def save(figure, name, data, study, caption):
-    """Save a figure as PDF and PNG, the data behind it as CSV and its caption, into the study's ``figures/``.
+    """Save a figure as PDF, PNG and LaTeX, the data behind it as CSV and its caption, into the study's ``figures/``.
 
     Two runs on the same data write the same bytes. Study and world are part of every file name and caption.
 
@@ -119,7 +120,7 @@ def save(figure, name, data, study, caption):
         What is drawn.
     study : Study
     caption : str
-        A sentence or two, as under the figure in the thesis.
+        A sentence or two, as under the figure in the thesis; ``lib.latex.short_caption`` makes the short one of it.
     """
     stem = _stem(name, study)
     folder = study.path("figures")
@@ -130,30 +131,28 @@ def save(figure, name, data, study, caption):
         with write_atomically(folder / f"{stem}{suffix}") as beside:
             figure.savefig(beside, metadata=metadata)
     _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
-    _write_text(folder / f"{stem}.caption.txt", f"{caption} {_world_sentence(study)}\n")
+    _write_text(folder / f"{stem}.caption.txt", f"{caption} {latex.world_sentence(study)}\n")
+    share = figure.get_size_inches()[0] / study.parameters.text_width
+    _write_text(folder / f"{stem}.tex", latex.figure(stem, latex.caption_of(caption, study), share))
 
 
 def save_table(frame, name, study, caption):
-    """Save a table of text cells as booktabs LaTeX and CSV into the study's ``figures/``.
+    """Save a table of text cells as booktabs LaTeX that fits the text's width, and as CSV, into ``figures/``.
 
     Parameters
     ----------
     frame : DataFrame
-        Cells are strings, as ``mean_with_interval`` makes them; the index is the first column.
+        Cells are strings, as ``mean_with_interval`` makes them; an index that is more than numbers of lines comes
+        first.
     name, study, caption
         As for ``save``.
     """
-    stem = _stem(name, study)
-    escaped = frame.reset_index().map(lambda cell: escape_tex(str(cell))).rename(columns=escape_tex)
-    latex = escaped.to_latex(
-        index=False,
-        escape=False,
-        caption=escape_tex(f"{caption} {_world_sentence(study)}"),
-        label=f"tab:{stem}",
-        position="tbp",
+    stem, p = _stem(name, study), study.parameters
+    caption = latex.caption_of(caption, study)
+    _write_text(
+        study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, p.text_width, p.font_size)
     )
-    _write_text(study.path("figures", f"{stem}.tex"), latex)
-    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv())
+    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
 
 
 def mean_with_interval(rows):
@@ -391,52 +390,6 @@ def _stem(name, study):
     return f"{name}--{study.name}-{study.world}"
 
 
-def _world_sentence(study):
-    if study.world == "mock":
-        return f"Study {study.name}: simulated listeners, content strength {study.parameters.content_strength:g}."
-    return f"Study {study.name}: real listeners."
-
-
 def _write_text(path, text):
     with write_atomically(path) as beside:
         beside.write_text(text)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    **{plain: f"\\{plain}" for plain in "_%&#${}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{plain: f"${plain}$" for plain in "<>|"},
-    "×": r"$\times$",
-    "−": r"$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "→": r"$\to$",
-    "√": r"$\surd$",
-    "δ": r"$\delta$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-}
-
-
-def escape_tex(text):
-    r"""Plain text as LaTeX sets it, Greek letters and signs included.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> escape_tex("5 % of musicnn_msd")
-    '5 \\% of musicnn\\_msd'
-    """
-    return text.translate(str.maketrans(_TEX))
