@@ -39,7 +39,7 @@ def to_thesis(study, folder):
         Where two numbers would have one macro, or a figure's data name listeners of a real study.
     """
     drawn = sorted(study.path("figures").glob("[!.]*"))
-    if not drawn or not study.path("answers.json").is_file():
+    if not drawn:
         raise FileNotFoundError(
             f"Expected figures and answers of study {study.name}, found none: "
             f"run 'make workbook STUDY={study.name}' first."
@@ -159,10 +159,18 @@ def _readme(listed):
     lines = [
         "# What lies here, and where it comes from",
         "",
-        "Written by `make thesis STUDY=…`; nothing here is typed. Figures are PDF and PNG with the data behind them",
-        "(CSV) and their caption; tables are booktabs LaTeX and CSV. `numbers.tex` inputs every number as a macro (say",
-        "`\\newcommand{\\figuresfolder}{…}` before, where this folder is not `figures`); `numbers--*.csv` says which",
-        "row of which result each macro is.",
+        "Written by `make thesis STUDY=…`; nothing here is typed. A thesis says once",
+        "",
+        "    \\usepackage[T1]{fontenc}",
+        "    \\usepackage{lmodern,graphicx,booktabs,longtable,array}",
+        "    \\newcommand{\\figuresfolder}{figures} % where this folder lies",
+        "    \\input{\\figuresfolder/numbers}",
+        "",
+        "and then one line for each figure or table of the list below, `\\input{\\figuresfolder/rq1--demo-mock}`, which",
+        "brings its caption, long and short, and its label (`fig:…`, `tab:…`), and one word for a number,",
+        "`\\demoMockClipSeconds`. `numbers--*.csv` says which row of which result each macro is, and `thesis_preview.tex`",
+        "shows all that lies here: `pdflatex thesis_preview.tex`, twice. Beside each figure lie the data behind it (CSV),",
+        "a PNG, and its caption as text. More: docs/thesis.md.",
         "",
         "| figure or table | files | notebook | section | study | world | data | commit |",
         "|---|---|---|---|---|---|---|---|",

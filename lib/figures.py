@@ -4,6 +4,7 @@ Statistical plots are seaborn, sized by tueplots as a share of the thesis's text
 one marker everywhere, safe for the colour-blind (Okabe and Ito) and told apart in grey by its marker.
 """
 
+import difflib
 import math
 
 import matplotlib as mpl
@@ -56,14 +57,31 @@ _PANELS_A_ROW = 4
 _TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own
 
 
-def use_style(font_size):
-    """Set the look of all figures of this kernel; `font_size` in points, as the caption's."""
+def use_style(font_size, font_family="DejaVu Sans"):
+    """Set the look of all figures of this kernel.
+
+    Parameters
+    ----------
+    font_size : float
+        Points, as the caption's.
+    font_family : str
+        A family that matplotlib finds: "DejaVu Serif", "STIXGeneral", or one that is installed.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such family; matplotlib would take another and only warn.
+    """
+    known = mpl.font_manager.get_font_names()
+    if font_family not in known:
+        near = ", ".join(difflib.get_close_matches(font_family, known, n=3)) or "DejaVu Sans, DejaVu Serif, STIXGeneral"
+        raise ValueError(f"Expected a font family that matplotlib finds, found {font_family!r}; try {near}.")
     sns.set_theme(style="ticks", context="paper")
     small = font_size - 1
     mpl.rcParams.update(figsizes.tmlr2023() | tue_axes.lines())
     mpl.rcParams.update(
         {
-            "font.family": "DejaVu Sans",
+            "font.family": font_family,
             "font.size": font_size,
             "axes.labelsize": font_size,
             "axes.titlesize": font_size,

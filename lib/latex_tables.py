@@ -18,6 +18,7 @@ _MEASURED_AT = 10  # points
 _GAP = 4  # points on either side of a column
 _SMALLER = (0, 1, 2)  # points less than a caption's
 _PROSE = 22  # characters, from which a column of several words is broken into lines
+_HEADING = 5.0  # em, to which a heading may be wider than its column before its line is broken
 _INTERVAL = re.compile(r"[-+−]?[\d.]+ \[.*\]")
 # Small letters are wider for their height: of a digit, against 10 points, in Computer Modern.
 _OPTICAL = ((5, 6, 7, 8, 9, 10, 12), (1.36, 1.222, 1.139, 1.063, 1.028, 1.0, 0.979))
@@ -70,7 +71,7 @@ class _Column:
         self.is_prose = longest > _PROSE and not any(_INTERVAL.fullmatch(cell) for cell in cells)
         self.word = max(map(_width, words), default=0.0)
         body = max(map(_width, cells), default=0.0)
-        self.head = _broken(name, max(body, *map(_width, name.split() or [""])))
+        self.head = _broken(name, max(body, _HEADING, *map(_width, name.split() or [""])))
         self.natural = max(body, *map(_width, self.head))
 
 
@@ -182,7 +183,7 @@ def _width(text):
 def _advance(character):
     from matplotlib.ft2font import LoadFlags
 
-    special = {"_": 0.5, "<": 0.78, ">": 0.78, "|": 0.28, "{": 0.5, "}": 0.5}  # other places in this font
+    special = {"_": 0.75, "<": 0.78, ">": 0.78, "|": 0.28, "{": 0.5, "}": 0.5}  # other places in this font
     font = _computer_modern()
     if character in special or not character.isascii():
         return special.get(character, 0.78)

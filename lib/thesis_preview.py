@@ -82,14 +82,15 @@ def _quoted(numbers):
 
 def _of_notebook(notebook, rows):
     """Figures and tables of one notebook, after a list of them."""
-    lines = [f"\\clearpage\\subsection{{{escape_tex(notebook)}}}"]
+    lines = [f"\\clearpage\\subsection{{{escape_tex(notebook)}}}\\suppressfloats[t]"]
     drawn = set(rows["file"][rows["file"].str.endswith(".pdf")])
     files = rows[rows["file"].str.endswith(".tex")]
     lines.append("\\begin{itemize}\\itemsep0pt")
     stems = [name.removesuffix(".tex") for name in files["file"]]
     for stem, section in zip(stems, files["section"], strict=True):
+        name = escape_tex(stem).replace("--", "-{}-")  # two hyphens, not a dash
         kind, label = ("Figure", "fig") if f"{stem}.pdf" in drawn else ("Table", "tab")
-        lines.append(f"\\item {kind}~\\ref{{{label}:{stem}}}: {escape_tex(stem)}, from `{escape_tex(section)}'")
+        lines.append(f"\\item {kind}~\\ref{{{label}:{stem}}}: \\texttt{{{name}}}, from `{escape_tex(section)}'")
     lines.append("\\end{itemize}")
     return "\n".join([*lines, *(f"\\input{{\\figuresfolder/{stem}}}" for stem in stems), ""])
 
