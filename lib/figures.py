@@ -151,7 +151,7 @@ def save(figure, name, data, study, caption):
     _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
     _write_text(folder / f"{stem}.caption.txt", f"{caption} {latex.world_sentence(study)}\n")
     share = figure.get_size_inches()[0] / study.parameters.text_width
-    _write_text(folder / f"{stem}.tex", latex.figure(stem, latex.caption_of(caption, study), share))
+    _write_text(folder / f"{stem}.tex", latex.figure(stem, caption, study, share))
 
 
 def save_table(frame, name, study, caption):
@@ -165,11 +165,8 @@ def save_table(frame, name, study, caption):
     name, study, caption
         As for ``save``.
     """
-    stem, p = _stem(name, study), study.parameters
-    caption = latex.caption_of(caption, study)
-    _write_text(
-        study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, p.text_width, p.font_size)
-    )
+    stem = _stem(name, study)
+    _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study))
     _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
 
 

@@ -93,7 +93,7 @@ def short_caption(caption):
     """
     first = re.split(r"\.(?=\s|$)", caption, maxsplit=1)[0]
     first = re.split(r";|,? with (?:\S+ )?95|, (?:mean with|95)", first, maxsplit=1)[0]
-    clauses = re.split(r"(?=[,:] )", first)
+    clauses = re.split(r"(?=[,:] )(?![^(]*\))", first)  # not within brackets
     while len("".join(clauses)) > SHORT and len("".join(clauses[:-1]).split()) > 2:
         clauses.pop()
     return "".join(clauses).strip()
@@ -123,7 +123,7 @@ def world_sentence(study):
     return f"Study {study.name}: real listeners."
 
 
-def figure(stem, caption, share):
+def figure(stem, caption, study, share):
     r"""A figure with its caption and label, ``fig:<stem>``.
 
     Parameters
@@ -131,7 +131,8 @@ def figure(stem, caption, share):
     stem : str
         Of the file with the figure.
     caption : str
-        As ``caption_of`` makes it.
+        Plain text.
+    study : Study
     share : float
         Its width, of the text's; what is wider than the text is narrowed to it.
 
@@ -141,21 +142,21 @@ def figure(stem, caption, share):
     """
     size = f"width={min(1.0, share):.3g}\\textwidth,height={TALL}\\textheight,keepaspectratio"
     lines = [
-        usage(stem),
+        usage(stem, caption),
         "\\providecommand{\\figuresfolder}{figures}",
         "\\begin{figure}[tbp]",
         "\\centering",
         f"\\includegraphics[{size}]{{\\figuresfolder/{stem}}}",
-        caption,
+        caption_of(caption, study),
         f"\\label{{fig:{stem}}}",
         "\\end{figure}",
     ]
     return "\n".join([*lines, ""])
 
 
-def usage(stem):
-    """First line of a file: how a thesis takes it in."""
-    return f"% \\input{{figures/{stem}}}"
+def usage(stem, caption):
+    """First line of a file: how a thesis takes it in, and what it is."""
+    return f"% \\input{{figures/{stem}}} {as_printed(short_caption(caption))}"
 
 
 def _known(character):

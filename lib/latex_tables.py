@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib.latex import as_printed, escape_tex, usage
+from lib.latex import as_printed, caption_of, escape_tex, usage
 
 POINTS = 72.27  # TeX's, an inch
 ROWS_A_FLOAT = 40  # lines; more go over pages
@@ -24,7 +24,7 @@ _INTERVAL = re.compile(r"[-+−]?[\d.]+ \[.*\]")
 _OPTICAL = ((5, 6, 7, 8, 9, 10, 12), (1.36, 1.222, 1.139, 1.063, 1.028, 1.0, 0.979))
 
 
-def table(frame, stem, caption, text_width, font_size):
+def table(frame, stem, caption, study):
     r"""A frame of text as one LaTeX table, or as several where it is too wide, labelled ``tab:<stem>``, ``-2`` and on.
 
     Parameters
@@ -33,11 +33,9 @@ def table(frame, stem, caption, text_width, font_size):
         Its index becomes the first columns, which every part repeats.
     stem : str
     caption : str
-        As ``lib.latex.caption_of`` makes it.
-    text_width : float
-        Inches.
-    font_size : float
-        Of captions, points.
+        Plain text.
+    study : Study
+        Whose text's width and size of captions the table fits.
 
     Returns
     -------
@@ -47,13 +45,13 @@ def table(frame, stem, caption, text_width, font_size):
     whole = frame if is_numbered(frame) else frame.reset_index(names=[name or "" for name in frame.index.names])
     columns = [_Column(str(name), [str(cell) for cell in cells]) for name, cells in whole.items()]
     n_index = 1 if is_numbered(frame) else frame.index.nlevels
-    size, parts = _fitted(columns, n_index, text_width * POINTS, font_size)
-    written = []
+    size, parts = _fitted(columns, n_index, study.parameters.text_width * POINTS, study.parameters.font_size)
+    whole, written = caption_of(caption, study), []
     for number, part in enumerate(parts, start=1):
         label = f"tab:{stem}" + (f"-{number}" if number > 1 else "")
-        own = caption if len(parts) == 1 else _numbered(caption, number, len(parts))
+        own = whole if len(parts) == 1 else _numbered(whole, number, len(parts))
         written.append(_written(part, f"{own}\n\\label{{{label}}}", size))
-    return "\n".join([usage(stem), *written])
+    return "\n".join([usage(stem, caption), *written])
 
 
 def is_numbered(frame):

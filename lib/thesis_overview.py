@@ -4,11 +4,11 @@ import re
 
 import pandas as pd
 
-from lib import export, latex, results
-from lib.latex_tables import POINTS
+from lib import export, results
 
 _THUMB, _LABEL, _A_ROW = (230, 140), 14, 5  # pixels: width and height, of a line of text; thumbnails a row
 _SHADES = 32
+_PAGE = 7.6  # inches: what TALL leaves of a page of A4
 
 
 def figures(study):
@@ -43,7 +43,7 @@ def tables(study):
     Returns
     -------
     DataFrame
-        Indexed by ``table``: ``notebook, section, caption``, how many ``rows`` and ``parts`` it has, and its ``points``:
+        Indexed by ``table``: ``notebook, section, caption``, how many ``rows`` and ``parts`` it has, and ``points``,
         the size of its letters.
     """
     rows = []
@@ -53,7 +53,7 @@ def tables(study):
             continue
         sizes = re.findall(r"\\fontsize\{([\d.]+)\}", text)
         lines = len(pd.read_csv(study.path("figures", f"{row['stem']}.csv"), dtype=str))
-        rows.append(row | {"table": row["figure"], "rows": lines, "parts": len(sizes), "points": float(sizes[0])})
+        rows.append(row | {"rows": lines, "parts": len(sizes), "points": float(sizes[0])})
     columns = ["table", "notebook", "section", "caption", "rows", "parts", "points"]
     return pd.DataFrame(rows, columns=columns).set_index("table")
 
@@ -95,8 +95,8 @@ def missing(study):
     Returns
     -------
     list of str
-        A sentence each: questions without an answer, figures wider than the text, fonts that are not embedded, files
-        that no notebook that ran is known to have made.
+        A sentence each: questions without an answer, figures too large for a page, fonts that are not embedded, what no
+        notebook that ran is known to have made.
     """
     answers = results.answers(study)
     found = [
@@ -105,14 +105,20 @@ def missing(study):
         if answers[question]["status"] == "not_run"
     ]
     for path in sorted(study.path("figures").glob("[!.]*.pdf")):
-        width, text_width = _box(path)[0], study.parameters.text_width
-        if width > text_width + 0.01:
-            found.append(f"{path.stem} is {width:.2f} inches wide, the text {text_width:g}: it is printed smaller.")
+        width, height = _box(path)
+        if width > study.parameters.text_width + 0.01 or height > _PAGE:
+            size = f"{width:.1f} x {height:.1f} inches"
+            found.append(
+                f"{path.stem} is {size}: what is wider than the text or longer than a page is printed smaller."
+            )
         if not fonts_embedded(path.read_bytes()):
             found.append(f"{path.stem} has a font that is not embedded as TrueType, which printers refuse.")
-    drawn = {path.name for path in study.path("figures").glob("[!.]*")}
-    lost = [f"{name} is of no notebook that ran." for name in _listed(study).query("notebook == '–'")["file"]]
-    return [*found, *lost] if drawn else [*found, "There are no figures."]
+        if not path.with_suffix(".tex").is_file():
+            found.append(f"{path.stem} has no LaTeX: run 'make workbook STUDY={study.name}' again.")
+    lost = {row["file"].rpartition("--")[0] for row in _listed(study).to_dict("records") if row["notebook"] == "–"}
+    if lost:
+        found.append(f"Of no notebook that ran, left by an older one or run by hand: {', '.join(sorted(lost))}.")
+    return found
 
 
 def fonts_embedded(pdf):
@@ -138,12 +144,10 @@ def _sources(study, suffix):
     for row in _listed(study).to_dict("records"):
         if row["file"].endswith(suffix):
             stem = row["file"].removesuffix(suffix)
-            text = study.path("figures", f"{stem}.tex").read_text()
-            short = re.search(r"\\caption\[\{(.*?)\}\]", text)[1]
-            yield {"file": row["file"], "stem": stem, "figure": stem.rpartition("--")[0], "caption": short} | {
-                "notebook": row["notebook"],
-                "section": row["section"],
-            }
+            latex = study.path("figures", f"{stem}.tex")
+            first = latex.read_text().partition("\n")[0] if latex.is_file() else ""
+            name = stem.rpartition("--")[0]
+            yield {**row, "stem": stem, "figure": name, "table": name, "caption": first.partition("} ")[2]}
 
 
 def _box(path):
