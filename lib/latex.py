@@ -16,6 +16,7 @@ _TEX = {
     "^": r"\textasciicircum{}",
     '"': "''",
     "\N{NO-BREAK SPACE}": "~",
+    "\N{NARROW NO-BREAK SPACE}": "\\,",
     "–": "--",
     "—": "---",
     "‑": "-",
@@ -54,7 +55,7 @@ def escape_tex(text):
     Examples
     --------
     >>> escape_tex("5 % of musicnn_msd, p <= -0.1")
-    '5~\\% of musicnn\\_msd, p $\\leq$ $-$0.1'
+    '5\\,\\% of musicnn\\_msd, p $\\leq$ $-$0.1'
     """
     pieces, foreign = [], ""
     for character in as_printed(text):
@@ -69,8 +70,8 @@ def escape_tex(text):
 
 def as_printed(text):
     """Plain text with the signs that are printed: no break before %, a minus before a number, ≤ for <=."""
-    plain = unicodedata.normalize("NFC", re.sub(r"\s(?<!\N{NO-BREAK SPACE})", " ", text))
-    plain = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", plain)
+    plain = unicodedata.normalize("NFC", re.sub(r"\s(?<![\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}])", " ", text))
+    plain = re.sub(r"(?<=\d) %", "\N{NARROW NO-BREAK SPACE}%", plain)
     return re.sub(r"(?<![\w.)\]-])-(?=\.?\d)", "−", plain).replace("<=", "≤").replace(">=", "≥")
 
 
@@ -156,7 +157,7 @@ def figure(stem, caption, study, share):
 
 def usage(stem, caption):
     """First line of a file: how a thesis takes it in, and what it is."""
-    return f"% \\input{{figures/{stem}}} {as_printed(short_caption(caption))}"
+    return f"% \\input{{figures/{stem}}} {' '.join(short_caption(caption).split())}"
 
 
 def _known(character):

@@ -166,11 +166,16 @@ def _of_backends(study):
         card = backends.REGISTRY.get(name)
         if card is None:
             continue
-        file = f"docs/cards/backends/{name}.md"
+        file = "docs/cards/backends.md"
         rate = as_number(card.sample_rate / 1000, 0 if card.sample_rate % 1000 == 0 else 2, unit="kHz")
-        yield macro_name(name, "rate"), rate, file, "sample rate"
-        yield macro_name(name, "seconds"), as_number(card.cpu_seconds, 2, unit="s"), file, "of one core, a clip of 30 s"
-        yield macro_name(name, "parameters"), as_number(card.parameters, 1, unit="million"), file, "parameters"
+        yield macro_name(name, "rate"), rate, file, f"{name} sample rate"
+        yield (
+            macro_name(name, "seconds"),
+            as_number(card.cpu_seconds, 2, unit="s"),
+            file,
+            f"{name} seconds of one core, a clip of 30 s",
+        )
+        yield macro_name(name, "parameters"), as_number(card.parameters, 1, unit="million"), file, f"{name} parameters"
 
 
 def _of_effects(study):
