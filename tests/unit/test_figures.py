@@ -8,7 +8,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from lib import backends, figures, looks, thesis_overview
+from lib import figures, looks, thesis_overview
 from lib.study import Study, load_parameters
 
 
