@@ -168,7 +168,7 @@ class ClickableMap:
         faint = "rgba(0,0,0,0)"
         self.figure = graph_objects.FigureWidget(
             layout={
-                "height": 330,
+                "height": 300,
                 "autosize": True,
                 "margin": {"l": 0, "r": 0, "t": 4, "b": 4},
                 "paper_bgcolor": faint,

@@ -169,9 +169,11 @@ class Room:
             control.observe(lambda _change: self._draw_map(), "value")
 
     def _lay_out(self):
-        controls = ipywidgets.HBox([self.about, self.listener, self.split, self.track])
+        controls = ipywidgets.HBox([self.about, self.split])
         controls.add_class("workbook-controls")
-        left = ipywidgets.VBox([self.history])
+        seed = ipywidgets.HBox([self.listener, self.track])
+        seed.add_class("workbook-choices")
+        left = ipywidgets.VBox([seed, self.history])
         left.add_class("workbook-column").add_class("workbook-history")
         columns = ipywidgets.HBox([left, *(side.widget for side in self.sides)])
         columns.add_class("workbook-columns")
@@ -183,7 +185,7 @@ class Room:
             below[1].add_class("workbook-map")
         below = ipywidgets.HBox(below)
         below.add_class("workbook-below")
-        self.widget = ipywidgets.VBox([controls, self.player, columns, below])
+        self.widget = ipywidgets.VBox([controls, columns, self.player, below])
         self.widget.add_class("workbook-room")
 
     def refresh(self):
@@ -205,7 +207,7 @@ class Room:
         user, split = self.listener.value, self.split.value
         heard = listen.history(self.archive, user)
         aside = heard["plays"].map(lambda plays: f"{plays} ×")
-        self.history.show(f"{user} heard {len(heard)} tracks, the latest first", heard.assign(aside=aside))
+        self.history.show(f"{user} heard {len(heard)} tracks", heard.assign(aside=aside), "The latest first.")
         for side in self.sides:
             _shown(side.widget, side.run is not None)
             if side.run:
@@ -216,13 +218,13 @@ class Room:
     def _show_track(self):
         track = self.track.value
         seed = self.archive.tracks.loc[[track]].reset_index()
-        self.history.show("The track", seed)
+        self.history.show("The track", seed, "Its neighbours are of other recordings.")
         for side in self.sides:
             _shown(side.widget, side.backend.value is not None)
             if side.backend.value:
                 found = listen.nearest(self.archive, side.backend.value, track)
                 name = listen.backend_label(self.archive, side.backend.value)
-                note = "Cosine of standardised vectors." if len(found) else f"This track has no vector of {name}."
+                note = "By cosine of standardised vectors." if len(found) else f"This track has no vector of {name}."
                 side.list.show(f"{side.name}  Nearest in {name}", found, note)
 
     def _of_side(self, name):
@@ -279,8 +281,8 @@ def _line(archive, track):
 def _found(found, split, counts):
     """Under a list: how much of what there was to find it found."""
     if not len(found):
-        return "No list: this listener had nothing to find among these tracks."
-    return f"{int(found['hit'].sum())} of these {len(found)} were heard later; {counts[split]} were to be found."
+        return "No list: there was nothing to find for this listener."
+    return f"{int(found['hit'].sum())} of these {len(found)} heard later, of {counts[split]} to be found."
 
 
 def _row(place, row):
