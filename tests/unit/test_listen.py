@@ -121,7 +121,7 @@ def test_the_history_is_what_came_before_latest_first(study, archive):
 
 
 def test_cosines_are_those_worked_by_hand(study, archive, monkeypatch):
-    """Two tracks heard, (1, 0) and (0, 2); proposed (3, 4): cosines .6 and .8 raw. Of another listener's nothing counts."""
+    """Heard (1, 0) and (0, 2); proposed (3, 4): cosines .6 and .8 raw. What another listener heard is no reason."""
     values = Vectors.of(["a", "b", "c", "d"], [[1, 0], [0, 2], [3, 4], [3, 4]])
     train = pd.DataFrame({"user_id": ["u", "u", "v"], "track_id": ["a", "b", "d"], "count": 1})
     train["timestamp"] = pd.Timestamp("2019-01-01", tz="UTC")
@@ -205,9 +205,7 @@ def test_two_are_compared_as_named_or_the_first_two(archive):
 
 def test_the_telling_listener_is_the_one_of_whom_most_is_found(study, archive):
     pair = [Run("knn", "mfcc"), Run("knn", "musicnn_msd")]
-    hits = {
-        user: sum(listen.proposals(archive, run, "hot_test", user)["hit"].sum() for run in pair) for user in USERS
-    }
+    hits = {user: sum(listen.proposals(archive, run, "hot_test", user)["hit"].sum() for run in pair) for user in USERS}
     assert listen.telling(archive, pair, "hot_test") == max(sorted(hits), key=hits.get)
 
 
