@@ -45,9 +45,13 @@ def table(frame, stem, caption, study):
     whole = frame if is_numbered(frame) else frame.reset_index(names=[name or "" for name in frame.index.names])
     columns = [_Column(str(name), [str(cell) for cell in cells]) for name, cells in whole.items()]
     n_index = 1 if is_numbered(frame) else frame.index.nlevels
-    size, parts = _fitted(columns, n_index, study.parameters.text_width * POINTS, study.parameters.font_size)
+    available = study.parameters.text_width * POINTS
+    size, parts = _fitted(columns, n_index, available, study.parameters.font_size)
     whole, written = caption_of(caption, study), []
     for number, part in enumerate(parts, start=1):
+        _fit(
+            part, available, size
+        )  # again: the first columns are those of every part, with widths of their own in each
         label = f"tab:{stem}" + (f"-{number}" if number > 1 else "")
         own = whole if len(parts) == 1 else _numbered(whole, number, len(parts))
         written.append(_written(part, f"{own}\n\\label{{{label}}}", size))
@@ -64,11 +68,13 @@ class _Column:
 
     def __init__(self, name, cells):
         self.name, self.cells, self.given = name, cells, None
+        cells = self.printed = [as_printed(cell) for cell in cells]
         words = [word for cell in cells for word in cell.split()]
         longest = max(map(len, cells), default=0)
         self.is_prose = longest > _PROSE and not any(_INTERVAL.fullmatch(cell) for cell in cells)
         self.word = max(map(_width, words), default=0.0)
         body = max(map(_width, cells), default=0.0)
+        name = as_printed(name)
         self.head = _broken(name, max(body, _HEADING, *map(_width, name.split() or [""])))
         self.natural = max(body, *map(_width, self.head))
 
@@ -83,10 +89,7 @@ def _fitted(columns, n_index, available, font_size):
         if parts[-1] and not _fit([*index, *parts[-1], column], available, size):
             parts.append([])
         parts[-1].append(column)
-    parts = [[*index, *part] for part in parts]
-    for part in parts:  # again, since a width given for a part that was too full is no longer its own
-        _fit(part, available, size)
-    return size, parts
+    return size, [[*index, *part] for part in parts]
 
 
 def _fit(columns, available, size):
@@ -151,7 +154,7 @@ def _head(column):
 
 def _height(column, row):
     """Lines that a cell takes, about."""
-    return 1 if column.given is None else int(np.ceil(1.15 * _width(column.cells[row]) / column.given[0])) or 1
+    return 1 if column.given is None else int(np.ceil(1.15 * _width(column.printed[row]) / column.given[0])) or 1
 
 
 def _broken(name, width):
@@ -174,7 +177,7 @@ def _numbered(caption, number, of):
 
 def _width(text):
     """Width of a text in Computer Modern, in units of its size."""
-    return sum(map(_advance, as_printed(text)))
+    return sum(map(_advance, text))
 
 
 @functools.cache
