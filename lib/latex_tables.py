@@ -20,11 +20,14 @@ _SMALLER = (0, 1, 2)  # points less than a caption's
 _PROSE = 22  # characters, from which a column of several words is broken into lines
 _HEADING = 5.0  # em, to which a heading may be wider than its column before its line is broken
 _INTERVAL = re.compile(r"[-+−]?[\d.]+ \[.*\]")
+_NUMBER = r"^([-+−]?[\d.]+)(?= \[|$)"
+_MARKS = {1: "textbf", 2: "underline"}
+_BOLD = 0.5  # em, by which a bold number is wider
 # Small letters are wider for their height: of a digit, against 10 points, in Computer Modern.
 _OPTICAL = ((5, 6, 7, 8, 9, 10, 12), (1.36, 1.222, 1.139, 1.063, 1.028, 1.0, 0.979))
 
 
-def table(frame, stem, caption, study):
+def table(frame, stem, caption, study, *, ranked=False):
     r"""A frame of text as one LaTeX table, or as several where it is too wide, labelled ``tab:<stem>``, ``-2`` and on.
 
     Parameters
@@ -36,6 +39,9 @@ def table(frame, stem, caption, study):
         Plain text.
     study : Study
         Whose text's width and size of captions the table fits.
+    ranked : bool
+        Whether the largest mean of each column is bold and the second underlined, among the lines that have the same
+        value in the first column; equal ones alike.
 
     Returns
     -------
@@ -45,6 +51,9 @@ def table(frame, stem, caption, study):
     whole = frame if is_numbered(frame) else frame.reset_index(names=[name or "" for name in frame.index.names])
     columns = [_Column(str(name), [str(cell) for cell in cells]) for name, cells in whole.items()]
     n_index = 1 if is_numbered(frame) else frame.index.nlevels
+    if ranked:
+        for column in columns[n_index:]:
+            column.rank(columns[0].cells)
     available = study.parameters.text_width * POINTS
     size, parts = _fitted(columns, n_index, available, study.parameters.font_size)
     whole, written = caption_of(caption, study), []
@@ -77,6 +86,22 @@ class _Column:
         name = as_printed(name)
         self.head = _broken(name, max(body, _HEADING, *map(_width, name.split() or [""])))
         self.natural = max(body, *map(_width, self.head))
+        self.marks = {}
+
+    def rank(self, groups):
+        """Mark the largest number that a cell starts with in each group, and the second."""
+        numbers = pd.Series(self.cells).str.extract(_NUMBER, expand=False).astype(float)
+        places = numbers.groupby(pd.Series(groups)).rank(method="dense", ascending=False)
+        self.marks = {row: _MARKS[place] for row, place in places.items() if place in _MARKS}
+        self.natural += _BOLD
+
+    def latex(self, row):
+        """A cell as LaTeX, its number marked where it is among the best."""
+        cell = self.cells[row]
+        if row not in self.marks:
+            return escape_tex(cell)
+        number = re.match(_NUMBER, cell)[0]
+        return f"\\{self.marks[row]}{{{escape_tex(number)}}}{escape_tex(cell.removeprefix(number))}"
 
 
 def _fitted(columns, n_index, available, font_size):
@@ -135,7 +160,7 @@ def _rows(columns):
     for row in range(len(first)):
         if apart and row and first[row] != first[row - 1]:
             lines.append("\\addlinespace")
-        line = " & ".join(escape_tex(column.cells[row]) for column in columns)
+        line = " & ".join(column.latex(row) for column in columns)
         lines.append(f"{'{}' if line[:1] in ('[', '*') else ''}{line} \\\\")  # LaTeX would take them for options of \\
     return lines
 
