@@ -8,7 +8,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from lib import backends, figures, thesis_overview
+from lib import figures, looks, thesis_overview
 from lib.study import Study, load_parameters
 
 
@@ -86,12 +86,6 @@ def test_a_table_with_numbers_in_its_index_is_valid_latex(study):
     assert r"\toprule" in latex
 
 
-def test_every_backend_has_a_colour_and_a_marker_of_its_own():
-    ids = backends.names(twins=False)
-    assert set(ids) <= set(figures.COLOURS)
-    assert len({figures.COLOURS[name] for name in ids}) == len({figures.MARKERS[name] for name in ids}) == len(ids)
-
-
 def test_a_mean_without_an_interval_is_shown_alone():
     rows = pd.DataFrame({"value": [0.5, 0.25], "ci_low": [math.nan, 0.2], "ci_high": [math.nan, 0.3]})
     assert figures.mean_with_interval(rows) == ["0.500", "0.250 [0.200, 0.300]"]
@@ -124,6 +118,7 @@ def test_lines_of_a_recommender_stand_together_and_are_coloured_by_control():
     assert places[2] - places[1] > places[1] - places[0] == places[3] - places[2]
     wanted = [figures.CONTROL_COLOURS[name] for name in ("real", "shuffled", "real", "random")]
     assert [matplotlib.colors.to_hex(colour) for colour in dots.get_facecolors()] == wanted
+    assert len({path.vertices.tobytes() for path in dots.get_paths()}) == 3  # a marker a control
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "shuffled", "random"]
     assert cold.collections[1].get_offsets().mask[:, 0].tolist() == [False, False, False, True]
 
@@ -132,13 +127,14 @@ def test_panels_share_lines_and_no_interval_is_cut_off():
     """Canary: a limit set on the first of several panels with one scale would cut those drawn after it."""
     frame = pd.DataFrame({"part": ["p", "p", "q"], "line": ["x", "y", "y"], "kind": ["one", "two", "two"]})
     frame = frame.assign(value=[0.1, 0.2, 0.8], ci_low=[0.05, 0.1, 0.7], ci_high=[0.15, 0.3, 0.9])
-    colours = {"one": "#0072b2", "two": "#d55e00"}
-    figure = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", colours=colours, scale="NDCG@5")
+    seen = {"one": looks.look("real"), "two": looks.look("untrained")}
+    figure = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", looks=seen, scale="NDCG@5")
     first, second = figure.axes
     assert first.get_xlim() == second.get_xlim()
     assert first.get_xlim()[0] == 0
     assert first.get_xlim()[1] >= 0.9
     assert [text.get_text() for text in first.get_yticklabels()] == ["x", "y"]
     assert second.collections[1].get_offsets()[:, 1].tolist()[-1] == 1  # y stands where it stands in the first panel
-    own = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", colours=colours)
+    own = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", looks=seen, scale={"p": "bits"})
     assert own.axes[0].get_xlim()[1] < 0.5
+    assert (own.axes[0].get_xlabel(), own.axes[1].get_xlabel()) == ("bits", "")
