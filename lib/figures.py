@@ -131,7 +131,7 @@ def save(figure, name, data, study, caption):
     _write_text(folder / f"{stem}.tex", latex.figure(stem, caption, study, share))
 
 
-def save_table(frame, name, study, caption):
+def save_table(frame, name, study, caption, *, ranked=False):
     """Save a table of text cells as booktabs LaTeX that fits the text's width, and as CSV, into ``figures/``.
 
     Parameters
@@ -141,9 +141,11 @@ def save_table(frame, name, study, caption):
         first.
     name, study, caption
         As for ``save``.
+    ranked : bool
+        Whether the largest mean of a column is bold and the second underlined, within the first column's groups.
     """
     stem = _stem(name, study)
-    _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study))
+    _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study, ranked=ranked))
     _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
 
 

@@ -58,7 +58,7 @@ def escape_tex(text):
     '5\\,\\% of musicnn\\_msd, p $\\leq$ $-$0.1'
     """
     pieces, foreign = [], ""
-    for character in as_printed(text):
+    for character in _normal(text):
         known = None if foreign and unicodedata.combining(character) else _known(character)
         if known is None:
             foreign += character
@@ -69,7 +69,12 @@ def escape_tex(text):
 
 
 def as_printed(text):
-    """Plain text with the signs that are printed: no break before %, a minus before a number, ≤ for <=."""
+    """Plain text with the signs that pdflatex prints: a minus before a number, ≤ for <=, numbers of foreign letters."""
+    return "".join(map(_or_number, _normal(text)))
+
+
+def _normal(text):
+    """With the signs of print: no break before %, a minus before a number, ≤ for <=."""
     plain = unicodedata.normalize("NFC", re.sub(r"\s(?<![\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}])", " ", text))
     plain = re.sub(r"(?<=\d) %", "\N{NARROW NO-BREAK SPACE}%", plain)
     return re.sub(r"(?<![\w.)\]-])-(?=\.?\d)", "−", plain).replace("<=", "≤").replace(">=", "≥")
@@ -147,7 +152,7 @@ def figure(stem, caption, study, share):
         "\\providecommand{\\figuresfolder}{figures}",
         "\\begin{figure}[tbp]",
         "\\centering",
-        f"\\includegraphics[{size}]{{\\figuresfolder/{stem}}}",
+        f"\\includegraphics[{size}]{{\\figuresfolder/{stem}.pdf}}",
         caption_of(caption, study),
         f"\\label{{fig:{stem}}}",
         "\\end{figure}",
@@ -176,8 +181,15 @@ def _known(character):
     return base
 
 
+def _or_number(character):
+    return character if _known(character) else f"{_numbers(character)} "
+
+
 def _by_number(foreign):
     if not foreign:
         return ""
-    numbers = " ".join(f"U+{ord(character):04X}" for character in foreign)
-    return f"\\ifdefined\\Umathcode {foreign}\\else\\texttt{{{numbers}}}\\fi{{}}"
+    return f"\\ifdefined\\Umathcode {foreign}\\else {_numbers(foreign)}\\fi{{}}"
+
+
+def _numbers(foreign):
+    return " ".join(f"U+{ord(character):04X}" for character in foreign)

@@ -20,11 +20,14 @@ _SMALLER = (0, 1, 2)  # points less than a caption's
 _PROSE = 22  # characters, from which a column of several words is broken into lines
 _HEADING = 5.0  # em, to which a heading may be wider than its column before its line is broken
 _INTERVAL = re.compile(r"[-+−]?[\d.]+ \[.*\]")
+_NUMBER = r"^([-+−]?[\d.]+)(?= \[|$)"
+_MARKS = {1: "textbf", 2: "underline"}
+_BOLD = 0.5  # em, by which a bold number is wider
 # Small letters are wider for their height: of a digit, against 10 points, in Computer Modern.
 _OPTICAL = ((5, 6, 7, 8, 9, 10, 12), (1.36, 1.222, 1.139, 1.063, 1.028, 1.0, 0.979))
 
 
-def table(frame, stem, caption, study):
+def table(frame, stem, caption, study, *, ranked=False):
     r"""A frame of text as one LaTeX table, or as several where it is too wide, labelled ``tab:<stem>``, ``-2`` and on.
 
     Parameters
@@ -36,6 +39,9 @@ def table(frame, stem, caption, study):
         Plain text.
     study : Study
         Whose text's width and size of captions the table fits.
+    ranked : bool
+        Whether the largest mean of each column is bold and the second underlined, among the lines that have the same
+        value in the first column; equal ones alike.
 
     Returns
     -------
@@ -45,9 +51,16 @@ def table(frame, stem, caption, study):
     whole = frame if is_numbered(frame) else frame.reset_index(names=[name or "" for name in frame.index.names])
     columns = [_Column(str(name), [str(cell) for cell in cells]) for name, cells in whole.items()]
     n_index = 1 if is_numbered(frame) else frame.index.nlevels
-    size, parts = _fitted(columns, n_index, study.parameters.text_width * POINTS, study.parameters.font_size)
+    if ranked:
+        for column in columns[n_index:]:
+            column.rank(columns[0].cells)
+    available = study.parameters.text_width * POINTS
+    size, parts = _fitted(columns, n_index, available, study.parameters.font_size)
     whole, written = caption_of(caption, study), []
     for number, part in enumerate(parts, start=1):
+        _fit(
+            part, available, size
+        )  # again: the first columns are those of every part, with widths of their own in each
         label = f"tab:{stem}" + (f"-{number}" if number > 1 else "")
         own = whole if len(parts) == 1 else _numbered(whole, number, len(parts))
         written.append(_written(part, f"{own}\n\\label{{{label}}}", size))
@@ -64,13 +77,31 @@ class _Column:
 
     def __init__(self, name, cells):
         self.name, self.cells, self.given = name, cells, None
+        cells = self.printed = [as_printed(cell) for cell in cells]
         words = [word for cell in cells for word in cell.split()]
         longest = max(map(len, cells), default=0)
         self.is_prose = longest > _PROSE and not any(_INTERVAL.fullmatch(cell) for cell in cells)
         self.word = max(map(_width, words), default=0.0)
         body = max(map(_width, cells), default=0.0)
+        name = as_printed(name)
         self.head = _broken(name, max(body, _HEADING, *map(_width, name.split() or [""])))
         self.natural = max(body, *map(_width, self.head))
+        self.marks = {}
+
+    def rank(self, groups):
+        """Mark the largest number that a cell starts with in each group, and the second."""
+        numbers = pd.Series(self.cells).str.extract(_NUMBER, expand=False).astype(float)
+        places = numbers.groupby(pd.Series(groups)).rank(method="dense", ascending=False)
+        self.marks = {row: _MARKS[place] for row, place in places.items() if place in _MARKS}
+        self.natural += _BOLD
+
+    def latex(self, row):
+        """A cell as LaTeX, its number marked where it is among the best."""
+        cell = self.cells[row]
+        if row not in self.marks:
+            return escape_tex(cell)
+        number = re.match(_NUMBER, cell)[0]
+        return f"\\{self.marks[row]}{{{escape_tex(number)}}}{escape_tex(cell.removeprefix(number))}"
 
 
 def _fitted(columns, n_index, available, font_size):
@@ -83,10 +114,7 @@ def _fitted(columns, n_index, available, font_size):
         if parts[-1] and not _fit([*index, *parts[-1], column], available, size):
             parts.append([])
         parts[-1].append(column)
-    parts = [[*index, *part] for part in parts]
-    for part in parts:  # again, since a width given for a part that was too full is no longer its own
-        _fit(part, available, size)
-    return size, parts
+    return size, [[*index, *part] for part in parts]
 
 
 def _fit(columns, available, size):
@@ -132,7 +160,7 @@ def _rows(columns):
     for row in range(len(first)):
         if apart and row and first[row] != first[row - 1]:
             lines.append("\\addlinespace")
-        line = " & ".join(escape_tex(column.cells[row]) for column in columns)
+        line = " & ".join(column.latex(row) for column in columns)
         lines.append(f"{'{}' if line[:1] in ('[', '*') else ''}{line} \\\\")  # LaTeX would take them for options of \\
     return lines
 
@@ -151,7 +179,7 @@ def _head(column):
 
 def _height(column, row):
     """Lines that a cell takes, about."""
-    return 1 if column.given is None else int(np.ceil(1.15 * _width(column.cells[row]) / column.given[0])) or 1
+    return 1 if column.given is None else int(np.ceil(1.15 * _width(column.printed[row]) / column.given[0])) or 1
 
 
 def _broken(name, width):
@@ -174,7 +202,7 @@ def _numbered(caption, number, of):
 
 def _width(text):
     """Width of a text in Computer Modern, in units of its size."""
-    return sum(map(_advance, as_printed(text)))
+    return sum(map(_advance, text))
 
 
 @functools.cache

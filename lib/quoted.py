@@ -83,7 +83,7 @@ def as_number(value, decimals=3, *, smallest=None, unit=""):
     smallest : float, optional
         What is below is only said to be.
     unit : str
-        Set after a thin space.
+        Set after a thin space; after a space, where it is a word.
 
     Returns
     -------
@@ -102,7 +102,10 @@ def as_number(value, decimals=3, *, smallest=None, unit=""):
         return f"$<${smallest:g}"
     text = f"{value:,.{decimals}f}"
     text = text.lstrip("-") if not any(digit in text for digit in "123456789") else text.replace("-", "$-$")
-    return text + (f"\\,{escape_tex(unit)}" if unit else "")
+    if not unit:
+        return text
+    space = "~" if len(unit) > len("kHz") else "\\,"  # words stand apart from a number as words do
+    return f"{text}{space}{escape_tex(unit)}"
 
 
 def _of_parameters(study):
@@ -162,7 +165,7 @@ def _of_backends(study):
     there = set(store.names())
     for name in study.parameters.backend_ids:
         if name in there:
-            yield macro_name(name, "dim"), as_number(store.dim(name), 0), "vectors.lance", f"{name} dimensions"
+            yield macro_name(name, "dim"), as_number(store.dim(name), 0, unit="dimensions"), "vectors.lance", name
         card = backends.REGISTRY.get(name)
         if card is None:
             continue

@@ -23,7 +23,7 @@ _HEAD = r"""% every figure, table and number that lies here; written by make the
 % to read it: pdflatex thesis_preview.tex, twice
 \documentclass[11pt,a4paper]{article}
 \usepackage[T1]{fontenc}
-\usepackage{lmodern,geometry,caption}
+\usepackage{lmodern,geometry,caption,flafter}
 \newcommand{\figuresize}{9pt}
 \DeclareCaptionFont{asfigures}{\fontsize{\figuresize}{1.2\dimexpr\figuresize\relax}\selectfont}
 \captionsetup{font=asfigures}
@@ -31,6 +31,8 @@ _HEAD = r"""% every figure, table and number that lies here; written by make the
 \pdfsuppresswarningpagegroup=1 % figures by matplotlib have transparency
 \newcommand{\figuresfolder}{.}
 \renewcommand{\floatpagefraction}{.7}
+\renewcommand{\topfraction}{.95}\renewcommand{\bottomfraction}{.95}\renewcommand{\textfraction}{.05}
+\setcounter{bottomnumber}{5}\setcounter{totalnumber}{5}
 \begin{document}
 % each number is set once, out of sight: one that LaTeX cannot set is found here and not in a thesis
 \let\definenumber\newcommand
@@ -82,7 +84,7 @@ def _quoted(numbers):
 
 def _of_notebook(notebook, rows):
     """Figures and tables of one notebook, after a list of them."""
-    lines = [f"\\clearpage\\subsection{{{escape_tex(notebook)}}}\\suppressfloats[t]"]
+    lines = [f"\\clearpage\\subsection{{{escape_tex(notebook)}}}"]
     drawn = set(rows["file"][rows["file"].str.endswith(".pdf")])
     files = rows[rows["file"].str.endswith(".tex")]
     lines.append("\\begin{itemize}\\itemsep0pt")

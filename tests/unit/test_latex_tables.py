@@ -78,3 +78,14 @@ def test_groups_of_lines_stand_apart_where_the_first_column_has_groups(study):
 
 def test_a_table_without_lines_is_a_table(study):
     assert "\\bottomrule" in table(scores(2, n_rows=0), "t", "A.", study)
+
+
+def test_the_best_of_a_group_is_bold_and_the_second_underlined(study):
+    index = pd.MultiIndex.from_product([["hot", "cold"], list("abc")], names=["tracks", "name"])
+    cells = ["0.1", "-0.3 [-0.4, 0.2]", "0.1", "0.25 [0.2, 0.3]", "–", "0.3 [0.2, 0.4]"]
+    latex = table(pd.DataFrame({"NDCG": cells, "k": list("uvwxyz")}, index=index), "t", "A.", study, ranked=True)
+    marked = re.findall(r"\\(textbf|underline)\{(.*?)\}", latex)
+    best = [("textbf", "0.1"), ("underline", "$-$0.3"), ("textbf", "0.1"), ("underline", "0.25"), ("textbf", "0.3")]
+    assert marked == best
+    assert "\\textbf{0.3} [0.2, 0.4]" in latex
+    assert "\\textbf" not in table(pd.DataFrame({"NDCG": cells}, index=index), "t", "A.", study)
