@@ -13,7 +13,7 @@ FLAGS = (
     "--disable-background-networking",
     "--no-first-run",
     "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # a page that asks the internet fails, everywhere alike
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # nothing is answered from outside, on any machine
     "--autoplay-policy=no-user-gesture-required",
 )
 HERE = {"", "127.0.0.1"}  # data: and blob: have no host
@@ -30,7 +30,7 @@ def needed():
     return lambda there, reason: None if there else leave_out(reason)
 
 
-# A module at a time: Playwright keeps an event loop running in this thread, which tests that start their own do not bear.
+# A module at a time: Playwright keeps an event loop running in this thread, which others may not start inside.
 @pytest.fixture(scope="module")
 def browser():
     """Chromium of the distribution, never one that Playwright downloads."""
