@@ -1,6 +1,6 @@
 """JupyterLab on the notebooks, opening on 00_index beside the table of contents; options are those of ``jupyter lab``.
 
-Nothing is saved unless one says so (Ctrl+S), since 'Run All' changes stored outputs; settings of one's own stay in force.
+Nothing is saved unless one says so (Ctrl+S), since 'Run All' changes stored outputs; one's own settings stay in force.
 """
 
 import sys
