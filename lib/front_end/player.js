@@ -1,0 +1,33 @@
+// One player for the room: says what plays, and plays it as soon as it comes.
+function render({ model, el }) {
+  el.classList.add("workbook-player");
+  const audio = document.createElement("audio");
+  audio.controls = true;
+  audio.hidden = true;
+  const line = document.createElement("div");
+  line.className = "workbook-now";
+  line.setAttribute("role", "status");
+  line.setAttribute("aria-live", "polite");
+  el.append(audio, line);
+  let url = null;
+
+  const load = () => {
+    line.textContent = model.get("line");
+    audio.setAttribute("aria-label", model.get("line"));
+    if (url) URL.revokeObjectURL(url);
+    const sound = model.get("sound");
+    url = sound?.byteLength ? URL.createObjectURL(new Blob([sound], { type: "audio/mpeg" })) : null;
+    audio.hidden = !url;
+    if (url) {
+      audio.src = url;
+      audio.play().catch(() => {}); // a browser may want a click first; the player's own button is one
+    } else {
+      audio.removeAttribute("src");
+      audio.load();
+    }
+  };
+  model.on("change:serial", load);
+  load();
+  return () => url && URL.revokeObjectURL(url);
+}
+export default { render };
