@@ -21,7 +21,7 @@ from lib.vectors import VectorStore
 SHOWN = 10  # proposals, of the longer lists that are on disk
 ID_ONLY = "id_only"
 BY_POPULARITY = ("mostpop", "pop")  # kinds that propose the same to everybody
-SPLITS = {"hot_test": "hot: heard by others before", "cold_test": "cold: heard by nobody before"}
+SPLITS = {"hot_test": "hot tracks: others had heard them", "cold_test": "cold tracks: nobody had heard them"}
 _SAME = 1e-4  # between a cosine and the score of a list that was ranked by it
 
 
@@ -192,8 +192,8 @@ def compared(archive, recommender, backends=()):
     for backend in backends:
         if backend not in own:
             raise ValueError(
-                f"Expected compare_backends among those of which {recommender!r} has lists ({', '.join(own) or 'none'}), "
-                f"found {backend!r}; run its notebook on that backend, or name another."
+                f"Expected compare_backends of which {recommender!r} has lists ({', '.join(own) or 'none'}), found "
+                f"{backend!r}; run its notebook on that backend, or name another."
             )
     first = [archive.study.one_backend] if archive.study.one_backend in own else []
     wanted = [own[backend] for backend in backends or dict.fromkeys([*first, *own])]
@@ -380,6 +380,29 @@ def table(archive, run, split, user, k=SHOWN):
         rows.append((proposal.rank, proposal.title, proposal.artist, "yes" if proposal.hit else "", *near))
     columns = ["rank", "proposed", "artist", "heard later", "nearest in the history", "cosine"]
     return pd.DataFrame(rows, columns=columns).set_index("rank")
+
+
+def examples(archive, pair, split, user):
+    """Tracks worth hearing first: the latest of a history, and the first that each of some runs proposes.
+
+    Returns
+    -------
+    list of (str, str)
+        What it is, and the track's id.
+    """
+    firsts = {"latest in the history": history(archive, user).head(1)}
+    firsts |= {f"first of {label(archive, run)}": proposals(archive, run, split, user, 1) for run in pair}
+    return [(f"{what}: {row.title}", row.track_id) for what, frame in firsts.items() for row in frame.itertuples()]
+
+
+def neighbours(archive, track):
+    """The same for a track: itself, and the nearest in each of the first two spaces."""
+    firsts = [
+        (f"nearest in {backend_label(archive, name)}: {row.title}", row.track_id)
+        for name in spaces(archive)[:2]
+        for row in nearest(archive, name, track, 1).itertuples()
+    ]
+    return [(f"the track: {archive.tracks.at[track, 'title']}", track), *firsts]
 
 
 _SCALED = {"none": "raw", "centre": "centred", "standardise": "standardised", "whiten": "whitened"}

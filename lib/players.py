@@ -79,6 +79,8 @@ def players(tracks, ids, captions=None):
 
     tracks = tracks.set_index("track_id") if "track_id" in tracks else tracks
     captions = [tracks.at[track, "title"] or track for track in ids] if captions is None else captions
+    if not any(tracks.loc[list(ids), "path"]):
+        return HTML("<em>Nothing to hear: none of these tracks has audio in this study.</em>")
     rows = [_player(tracks.at[track, "path"], text) for track, text in zip(ids, captions, strict=True)]
     return HTML(f'<div class="workbook-players">{"".join(rows)}</div>')
 

@@ -99,6 +99,9 @@ class Parameters(pydantic.BaseModel):
     list_separator: str
     tag_jaccard: float = pydantic.Field(gt=0, le=1)
     retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
+    listener: str
+    compare_recommender: str
+    compare_backends: list[str]
     text_width: float = pydantic.Field(gt=0)
     font_size: float = pydantic.Field(gt=0)
 
