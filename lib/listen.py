@@ -44,23 +44,31 @@ class Archive:
     tracks: pd.DataFrame
     train: pd.DataFrame
     truth: dict
-    _vectors: dict = field(default_factory=dict, repr=False)
-    _scalers: dict = field(default_factory=dict, repr=False)
+    _kept: dict = field(default_factory=dict, repr=False)
+
+    def kept(self, key, make):
+        """What `make` makes, made once."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def vectors(self, backend):
         """Vectors of a backend or a label, read once."""
-        if backend not in self._vectors:
-            store = VectorStore(self.study.path("vectors.lance"))
-            self._vectors[backend] = controls.vectors(self.study, self.tracks.reset_index(), store, backend)
-        return self._vectors[backend]
+        store = VectorStore(self.study.path("vectors.lance"))
+        return self.kept(
+            ("vectors", backend), lambda: controls.vectors(self.study, self.tracks.reset_index(), store, backend)
+        )
 
     def scaled(self, backend, kind, ids):
         """Scaled vectors of some tracks, float64, shape (tracks, dim); scalings are fitted on train tracks."""
         vectors = self.vectors(backend)
-        if (backend, kind) not in self._scalers:
-            heard = vectors.select(self.train["track_id"].unique()) if len(self.train) else vectors
-            self._scalers[backend, kind] = scaling.fit(heard.values, kind)
-        return self._scalers[backend, kind].transform(vectors.take(ids)).astype(np.float64)
+
+        def fitted():
+            heard = self.train["track_id"].unique() if len(self.train) else vectors.ids
+            return scaling.fit(vectors.select(heard).values, kind)
+
+        scaler = self.kept(("scaler", backend, kind), fitted)
+        return scaler.transform(vectors.take(ids)).astype(np.float64)
 
 
 class Reasons(NamedTuple):
@@ -104,13 +112,17 @@ def listeners(archive):
     DataFrame
         Index: user_id, ascending. ``heard`` (tracks before the test date) and a column a split: tracks to be found.
     """
-    if not archive.truth:
-        return pd.DataFrame(columns=["heard", *SPLITS])
-    found = {split: pairs.groupby("user_id").size() for split, pairs in archive.truth.items()}
-    counts = pd.DataFrame(found).reindex(columns=list(SPLITS)).fillna(0).astype(int).sort_index()
-    heard = archive.train.groupby("user_id")["track_id"].nunique().reindex(counts.index, fill_value=0)
-    counts.insert(0, "heard", heard)
-    return counts
+
+    def counted():
+        if not archive.truth:
+            return pd.DataFrame(columns=["heard", *SPLITS])
+        found = {split: pairs.groupby("user_id").size() for split, pairs in archive.truth.items()}
+        counts = pd.DataFrame(found).reindex(columns=list(SPLITS)).fillna(0).astype(int).sort_index()
+        heard = archive.train.groupby("user_id")["track_id"].nunique().reindex(counts.index, fill_value=0)
+        counts.insert(0, "heard", heard)
+        return counts
+
+    return archive.kept("listeners", counted)
 
 
 def history(archive, user):

@@ -34,11 +34,15 @@ def positions(archive, backend, seed):
     DataFrame
         Indexed by track id: ``x, y``.
     """
-    vectors = archive.vectors(backend)
-    if len(vectors) > MOST_TRACKS:
-        drawn = archive.study.rng("map", backend).choice(vectors.ids, MOST_TRACKS, replace=False)
-        vectors = vectors.select(drawn)
-    return neighbours.layout(vectors, seed).set_index("track_id")
+
+    def laid_out():
+        vectors = archive.vectors(backend)
+        if len(vectors) > MOST_TRACKS:
+            drawn = archive.study.rng("map", backend).choice(vectors.ids, MOST_TRACKS, replace=False)
+            vectors = vectors.select(drawn)
+        return neighbours.layout(vectors, seed).set_index("track_id")
+
+    return archive.kept(("map", backend, seed), laid_out)
 
 
 def colourings(tracks):
@@ -164,7 +168,7 @@ class ClickableMap:
     def __init__(self, archive, play):
         from plotly import graph_objects
 
-        self._archive, self._play, self._places = archive, play, {}
+        self._archive, self._play = archive, play
         faint = "rgba(0,0,0,0)"
         self.figure = graph_objects.FigureWidget(
             layout={
@@ -186,9 +190,7 @@ class ClickableMap:
 
     def show(self, backend, label, over, seed):
         """Lay tracks out in a backend's space, coloured by a label, with `over` marked as in `draw`."""
-        if backend not in self._places:
-            self._places[backend] = positions(self._archive, backend, seed)
-        places = self._places[backend]
+        places = positions(self._archive, backend, seed)
         found = [*self._tracks(places, label), *self._marks(places, over)]
         self.figure.data = ()
         self.figure.add_traces(found)

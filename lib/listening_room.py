@@ -132,7 +132,7 @@ class Room:
         self.why = TrackList(lambda track: self.play(track, "the reasons"))
         self.why.add_class("workbook-why")
         self.player = Player()
-        self.map = listening_map.ClickableMap(archive, lambda track: self.play(track, "the map"))
+        self.map = listening_map.ClickableMap(archive, self._of_map)
         self._controls(pair, listener)
         self._lay_out()
         self.refresh()
@@ -145,6 +145,7 @@ class Room:
         about = [LISTENER, TRACK] if len(known) and pair else [TRACK]
         self.about = ipywidgets.ToggleButtons(options=about, description="Start from")
         self.about.style.button_width = "auto"
+        self.about.add_class("workbook-about")
         self.listener = ipywidgets.Dropdown(options=list(zip(words, known.index, strict=True)), description="Listener")
         self.split = ipywidgets.Dropdown(
             options=[(text, split) for split, text in listen.SPLITS.items() if split in archive.truth],
@@ -200,7 +201,6 @@ class Room:
             self._show_listener()
         else:
             self._show_track()
-        self.why.show("Why", note="Choose a proposal to see what it is near to.")
         self._draw_map()
 
     def _show_listener(self):
@@ -208,6 +208,7 @@ class Room:
         heard = listen.history(self.archive, user)
         aside = heard["plays"].map(lambda plays: f"{plays} ×")
         self.history.show(f"{user} heard {len(heard)} tracks", heard.assign(aside=aside), "The latest first.")
+        self.why.show("Why", note="Choose a proposal to see what it is near to.")
         for side in self.sides:
             _shown(side.widget, side.run is not None)
             if side.run:
@@ -219,6 +220,9 @@ class Room:
         track = self.track.value
         seed = self.archive.tracks.loc[[track]].reset_index()
         self.history.show("The track", seed, "Its neighbours are of other recordings.")
+        of = seed.loc[0, listening_map.colourings(self.archive.tracks)].dropna()
+        known = [f"{name.replace('_', ' ')}: {value}" for name, value in of.items() if value != ""]
+        self.why.show(f"Known of {seed.at[0, 'title']}", note=" · ".join(known))
         for side in self.sides:
             _shown(side.widget, side.backend.value is not None)
             if side.backend.value:
@@ -237,6 +241,13 @@ class Room:
                 self.why.show(f"Why {name} proposes {title}", why.tracks, why.sentence)
 
         return chosen
+
+    def _of_map(self, track):
+        if self.about.value == TRACK:
+            if track not in [known for _, known in self.track.options]:  # of a collection too large to offer whole
+                self.track.options = [*self.track.options, (_line(self.archive, track), track)]
+            self.track.value = track  # which shows its neighbours
+        self.play(track, "the map")
 
     def play(self, track, where):
         """Play a track and say what it is and where it was chosen; where there is no sound, say why."""
