@@ -77,7 +77,8 @@ def build(study):
     executed = [path for path in executed if not path.stem.endswith(_FAILED)]
     if not executed:
         raise FileNotFoundError(
-            f"Expected executed notebooks of study {study.name}, found none: run 'make workbook STUDY={study.name}' first."
+            f"Expected executed notebooks of study {study.name}, found none: "
+            f"run 'make workbook STUDY={study.name}' first."
         )
     with tempfile.TemporaryDirectory(dir=study.path(), prefix=".book.") as folder:
         source, site = Path(folder) / "source", Path(folder) / "site"
@@ -104,9 +105,11 @@ def write_source(study, executed, failed, folder):
         for path in paths:
             write_page(folder / name / path.name, pages.relinked(path.read_text(), places, name))
     for name in ("docs/cards", "benchmarks"):
-        write_page(folder / f"{name}/index.md", [f"# {FOLDERS[name]}", *_toctree([path.stem for path in documents[name]])])
+        write_page(
+            folder / f"{name}/index.md", [f"# {FOLDERS[name]}", *_toctree([path.stem for path in documents[name]])]
+        )
     write_page(folder / "references.md", ["# References", "```{bibliography}\n:all:\n```"])
-    pictures = write_pictures(study, groups, folder)
+    pictures = write_pictures(study, groups, places, folder)
     write_page(folder / "index.md", start_page(study, groups, documents, failed, places, pictures))
 
 
@@ -127,7 +130,10 @@ def by_notebook(executed):
 
 def where(groups, documents):
     """Page of every file of the repository that has one: {'docs/contracts.md': '/docs/contracts.md', …}."""
-    places = {f"notebooks/{name}.ipynb": f"/notebooks/{name}.{'ipynb' if None in copies else 'md'}" for name, copies in groups.items()}
+    places = {
+        f"notebooks/{name}.ipynb": f"/notebooks/{name}.{'ipynb' if None in copies else 'md'}"
+        for name, copies in groups.items()
+    }
     places |= {f"{name}/{path.name}": f"/{name}/{path.name}" for name, paths in documents.items() for path in paths}
     return places | {name: f"/{name}/index.md" for name in ("docs/cards", "benchmarks")} | {"README.md": "/index.md"}
 
@@ -147,7 +153,11 @@ def write_notebooks(name, copies, places, folder):
         if backend:
             shown.append((backend, path.stem, picture))
     if shown:
-        lines = [f"# {heading}", pages.relinked(introduction, places, "notebooks"), "One copy was run on each of these:"]
+        lines = [
+            f"# {heading}",
+            pages.relinked(introduction, places, "notebooks"),
+            "One copy was run on each of these:",
+        ]
         for backend, stem, picture in shown:
             lines.append(f"## [{pages.label(backend)}]({stem}.ipynb)")
             if picture:
@@ -165,19 +175,22 @@ def read_bibliography():
     entries = parse_file(str(ROOT / "docs" / "references.bib")).entries
     found = {}
     for key, entry in entries.items():
-        author = " ".join(entry.persons["author"][0].rich_last_names and map(str, entry.persons["author"][0].rich_last_names))
+        author = " ".join(map(str, entry.persons["author"][0].rich_last_names))
         found[key] = (author, entry.fields["year"], entry.fields.get("eprint", ""))
     return found
 
 
-def write_pictures(study, groups, folder):
+def write_pictures(study, groups, places, folder):
     """A page with every figure of a study, its caption, and the notebook it comes from; returns the figures by name."""
     drawn = sorted(study.path("figures").glob("[!.]*.png"))
     if not drawn:
         return {}
     (folder / "pictures").mkdir()
     listed = export.contents(study, [path.name for path in drawn]).set_index("file")
-    lines = ["# Figures of this study", "Every figure, as `make thesis` copies it with its data, and where it comes from."]
+    lines = [
+        "# Figures of this study",
+        "Every figure, as `make thesis` copies it with its data, and where it comes from.",
+    ]
     for path in drawn:
         shutil.copy(path, folder / "pictures")
         caption = path.with_suffix(".caption.txt")
@@ -186,8 +199,8 @@ def write_pictures(study, groups, folder):
         name = path.stem.rpartition("--")[0]
         lines += [f"## {name}", *_figure(f"/pictures/{path.name}", name, words)]
         if row["notebook"] in groups:
-            kind = "ipynb" if None in groups[row["notebook"]] else "md"
-            lines.append(f"From [{row['notebook']}](/notebooks/{row['notebook']}.{kind}), section {pages.escaped(row['section'])}.")
+            place = places[f"notebooks/{row['notebook']}.ipynb"]
+            lines.append(f"From [{row['notebook']}]({place}), section {pages.escaped(row['section'])}.")
     write_page(folder / "figures.md", lines)
     return {path.stem.rpartition("--")[0]: f"/pictures/{path.name}" for path in drawn}
 
@@ -197,20 +210,22 @@ def _figure(path, words, caption):
 
 
 def start_page(study, groups, documents, failed, places, pictures):
-    """The first screen of README, where the answers stand, and the order of all pages."""
+    """The first screen of README around where the answers stand, and the order of all pages."""
     readme = (ROOT / "README.md").read_text()
     first = re.split(r"^(?:## |\|)", readme, maxsplit=1, flags=re.MULTILINE)[0].strip()
-    lines = [pages.relinked(first, places, ""), *standing(study, groups, pictures)]
+    heading, introduction, *rest = pages.relinked(first, places, "").split("\n\n")
+    lines = [heading, introduction, *standing(study, groups, pictures), "## Run it yourself", *rest]
     if failed:
         names = ", ".join(f"`{name.removesuffix(_FAILED)}`" for name in failed)
         lines += ["## Left out", f"These copies failed and are not part of the book: {names}."]
-    lines += _toctree([f"notebooks/{name}" for name in groups if name[0] == "0"], hidden=True)
-    for stage in dict.fromkeys(STAGES.values()):
-        names = [f"notebooks/{name}" for name in groups if STAGES.get(name[0]) == stage]
-        names += ["figures"] if stage == "Thesis" and pictures else []
-        lines += _toctree(names, caption=stage, hidden=True) if names else []
-    names = [f"docs/{path.stem}" for path in documents["docs"]]
-    return [*lines, *_toctree([*names, "docs/cards/index", "benchmarks/index", "references"], caption=FOLDERS["docs"], hidden=True)]
+    names = {
+        stage: [f"notebooks/{name}" for name in groups if STAGES.get(name[0]) == stage] for stage in STAGES.values()
+    }
+    names["Thesis"] += ["figures"] * bool(pictures)
+    names[FOLDERS["docs"]] = [f"docs/{path.stem}" for path in documents["docs"]]
+    names[FOLDERS["docs"]] += ["docs/cards/index", "benchmarks/index", "references"]
+    lines += _toctree(["00 The way in <notebooks/00_index>"] if "00_index" in groups else [], hidden=True)
+    return lines + [tree for caption, own in names.items() if own for tree in _toctree(own, caption, hidden=True)]
 
 
 def standing(study, groups, pictures):
@@ -219,9 +234,14 @@ def standing(study, groups, pictures):
     lines = [f"## Where the answers stand in study {study.name}"]
     for key, (question, notebook, picture) in QUESTIONS.items():
         answer = found[key]
-        lines += [f"### {key.upper()}: {question}", f"**{pages.escaped(results.decision(answer['status'], answer['verdict']))}** {pages.escaped(answer['statement'])}"]
+        decision = pages.escaped(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
+        lines += [f"### {key.upper()}: {question}", f"**{decision}** {pages.escaped(answer['statement'])}"]
         if picture in pictures:
-            lines += _figure(pictures[picture], question, f"More in [{notebook}](/notebooks/{notebook}.ipynb)." if notebook in groups else "")
+            lines += _figure(
+                pictures[picture],
+                question,
+                f"More in [{notebook}](/notebooks/{notebook}.ipynb)." if notebook in groups else "",
+            )
     return lines
 
 
@@ -243,8 +263,11 @@ def run_sphinx(study, source, site, doctrees):
     from sphinx.util.docutils import docutils_namespace
 
     warnings = io.StringIO()
+    listeners = (
+        "simulated listeners" if study.world == "mock" else "real listeners" if study.has_listeners else "no listeners"
+    )
     settings = {
-        "html_title": f"Study {study.name}",
+        "html_title": f"Study {study.name} ({listeners})",
         "html_static_path": [str(source / "static")],
         "bibtex_bibfiles": [str(source / "references.bib")],
     }
@@ -254,7 +277,9 @@ def run_sphinx(study, source, site, doctrees):
         app.build()
     found = [line for line in warnings.getvalue().splitlines() if line.strip()]
     if found:
-        raise RuntimeError(f"Expected a site without warnings, found {len(found)}: " + " | ".join(found[:30]).replace(f"{source}/", ""))
+        raise RuntimeError(
+            f"Expected a site without warnings, found {len(found)}: " + " | ".join(found[:30]).replace(f"{source}/", "")
+        )
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def relinked(text, places, here):
 
     Examples
     --------
-    >>> relinked("[cards](cards/scores.md), [a test](../tests/x.py)", {"docs/cards/scores.md": "/docs/scores.md"}, "docs")
-    '[cards](/docs/scores.md), a test'
+    >>> relinked("[data](cards/scores.md), [a test](../tests/x.py)", {"docs/cards/scores.md": "/scores.md"}, "docs")
+    '[data](/scores.md), a test'
     """
 
     def led(match):
@@ -103,7 +103,7 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
     notebook.cells = [cell for cell in notebook.cells if not _has(cell, "injected-parameters")]
     for number, cell in enumerate(notebook.cells):
         parameters = _has(cell, "parameters")
-        cell.metadata = {"tags": ["hide-input"]} if cell.cell_type == "code" else {}
+        cell.metadata = _folded(cell, parameters) if cell.cell_type == "code" else {}
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "markdown":
             cell.source = _cited(relinked(cell.source, places, "notebooks"), bibliography)
@@ -123,12 +123,19 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
     return notebook
 
 
+def _folded(cell, parameters):
+    """Metadata of a code cell: folded, and where it is no step of the argument it says so."""
+    imports = not parameters and re.match(r"(import|from) ", cell.source) and not cell.outputs
+    name = "parameters of this study" if parameters else "imports" if imports else "code"
+    return {"tags": ["hide-input"], "mystnb": {"code_prompt_show": f"Show {name}", "code_prompt_hide": f"Hide {name}"}}
+
+
 def _has(cell, tag):
     return tag in cell.metadata.get("tags", [])
 
 
 def as_run(parameters, injected):
-    """A cell of parameters with the values that papermill put in.
+    r"""A cell of parameters with the values that papermill put in.
 
     Parameters
     ----------
@@ -144,15 +151,13 @@ def as_run(parameters, injected):
     >>> print(as_run('seed: int = 42  # root of every draw', 'seed = 7\\nother = 1'))
     seed: int = 7  # root of every draw
     """
-    given = {node.targets[0].id: ast.unparse(node.value) for node in _assignments(injected)}
-    lines = parameters.splitlines()
+    given = {node.targets[0].id: node.value for node in _assignments(injected)}
+    lines = parameters.encode().split(b"\n")  # columns of a syntax tree count bytes
     for node in ast.parse(parameters).body:
         if isinstance(node, ast.AnnAssign) and node.target.id in given and node.lineno == node.end_lineno:
-            line, value = lines[node.lineno - 1], node.value
-            lines[node.lineno - 1] = (
-                f"{line[: value.col_offset]}{given[node.target.id].replace(chr(39), chr(34))}{line[value.end_col_offset :]}"
-            )
-    return "\n".join(lines)
+            line, value = lines[node.lineno - 1], ast.unparse(given[node.target.id]).replace("'", '"')
+            lines[node.lineno - 1] = line[: node.value.col_offset] + value.encode() + line[node.value.end_col_offset :]
+    return b"\n".join(lines).decode()
 
 
 def _assignments(source):

@@ -9,8 +9,6 @@ language = "en"
 extensions = ["myst_nb", "sphinxcontrib.bibtex"]
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 nb_execution_mode = "off"  # the copies were executed by the workflow
-nb_code_prompt_show = "Show code"
-nb_code_prompt_hide = "Hide code"
 nb_merge_streams = True
 nb_render_markdown_format = "gfm"  # outputs hold tables
 nb_ipywidgets_js = {}  # it would be loaded from the network
@@ -22,8 +20,11 @@ bibtex_reference_style = "author_year"
 
 html_theme = "sphinx_book_theme"
 html_css_files = ["book.css"]
+html_favicon = "static/mark.svg"
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "home_page_in_toc": False,
+    "navbar_persistent": [],  # the sidebar has the search field
     "show_navbar_depth": 1,
     "show_toc_level": 2,
     "toc_title": "On this page",
