@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nbformat
 
 from lib import export, results
+from lib.deck import escape_markdown
 from lib.study import ROOT, Study
 from workflow import pages, stages
 
@@ -194,13 +195,13 @@ def write_pictures(study, groups, places, folder):
     for path in drawn:
         shutil.copy(path, folder / "pictures")
         caption = path.with_suffix(".caption.txt")
-        words = pages.escaped(caption.read_text().strip()) if caption.is_file() else ""
+        words = escape_markdown(caption.read_text().strip()) if caption.is_file() else ""
         row = listed.loc[path.name]
         name = path.stem.rpartition("--")[0]
         lines += [f"## {name}", *_figure(f"/pictures/{path.name}", name, words)]
         if row["notebook"] in groups:
             place = places[f"notebooks/{row['notebook']}.ipynb"]
-            lines.append(f"From [{row['notebook']}]({place}), section {pages.escaped(row['section'])}.")
+            lines.append(f"From [{row['notebook']}]({place}), section {escape_markdown(row['section'])}.")
     write_page(folder / "figures.md", lines)
     return {path.stem.rpartition("--")[0]: f"/pictures/{path.name}" for path in drawn}
 
@@ -234,8 +235,8 @@ def standing(study, groups, pictures):
     lines = [f"## Where the answers stand in study {study.name}"]
     for key, (question, notebook, picture) in QUESTIONS.items():
         answer = found[key]
-        decision = pages.escaped(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
-        lines += [f"### {key.upper()}: {question}", f"**{decision}** {pages.escaped(answer['statement'])}"]
+        decision = escape_markdown(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
+        lines += [f"### {key.upper()}: {question}", f"**{decision}** {escape_markdown(answer['statement'])}"]
         if picture in pictures:
             lines += _figure(
                 pictures[picture],

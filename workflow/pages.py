@@ -3,7 +3,6 @@
 import ast
 import base64
 import hashlib
-import html
 import re
 
 import nbformat
@@ -148,7 +147,7 @@ def as_run(parameters, injected):
 
     Examples
     --------
-    >>> print(as_run('seed: int = 42  # root of every draw', 'seed = 7\\nother = 1'))
+    >>> print(as_run('seed: int = 42  # root of every draw', 'seed = 7\nother = 1'))
     seed: int = 7  # root of every draw
     """
     given = {node.targets[0].id: node.value for node in _assignments(injected)}
@@ -226,14 +225,3 @@ def title(notebook):
     '30 KNN'
     """
     return re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
-
-
-def escaped(text):
-    r"""Plain words as Markdown that shows them as they are.
-
-    Examples
-    --------
-    >>> escaped("id_only [0, 1]")
-    'id\\_only \\[0, 1\\]'
-    """
-    return re.sub(r"([\\`*_{}\[\]<>#$~|^])", r"\\\1", html.unescape(text))
