@@ -317,7 +317,7 @@ def _limits(study, answers):
     asked = [key for key in QUESTIONS if answers[key]["status"] != "not_run"]
     n = [answers[key]["n"] for key in ("rq1", "rq2") if answers[key]["n"]]
     if n:
-        trained = len(claims.judged(study)) > len(study.named("knn"))
+        trained = bool(_with_vectors(study) - set(study.named("knn")))
         p = study.parameters
         lines += viability.cannot_conclude(len(p.backend_ids), p.n_seeds, min(n), trained=trained)
     undecided = [key.upper() for key in asked if answers[key]["status"] == "undecided"]
@@ -326,6 +326,12 @@ def _limits(study, answers):
     lines += [f"Not asked or not run: {', '.join(left)}."] * bool(left)
     lines.append("Clips stand for whole recordings, and one month of listening for taste.")
     return [_slide("What this cannot say", "\n".join(f"- {escape_markdown(line)}" for line in lines), kind="words")]
+
+
+def _with_vectors(study):
+    """Names of the recommenders that ran on real vectors."""
+    rows = results.current(study)
+    return set(rows.loc[(rows["control"] == "real") & (rows["backend"] != results.NO_BACKEND), "recommender"])
 
 
 def _reproduce(study):
