@@ -64,7 +64,7 @@ def deck(study, style):
     slides += [*_picture("listening", drawn), *_picture("map", drawn)]
     slides += _tables(study)
     for key in QUESTIONS:
-        slides += _answer(key, answers[key], drawn)
+        slides += _answer(study, key, answers[key], drawn)
     slides += [*_picture("calibration-matrix", drawn), *_objections(study), *_limits(study, answers), _reproduce(study)]
     text = "\n\n---\n\n".join([_front_matter(study, style) + slides[0], *slides[1:]]) + "\n"
     shown = {path.name: path for path in drawn.values() if f"({path.name})" in text}
@@ -157,21 +157,21 @@ def _title(study):
 
 def _questions(answers):
     items = [
-        f"{number}. {question} *{_status(answers[key])}*"
+        f"{number}. {question} *{escape_markdown(_decision(answers[key]).rstrip('.'))}*"
         for number, (key, (question, _)) in enumerate(QUESTIONS.items(), 1)
     ]
     return _slide("Three questions", "\n".join(items), kind="questions")
 
 
-def _status(answer):
-    return answer["status"].replace("_", " ")
+def _decision(answer):
+    return results.decision(answer["status"].replace("_", " "), answer["verdict"])
 
 
 def _pipeline(study):
     p = study.parameters
     kinds = list(dict.fromkeys(options.get("kind", name) for name, options in p.recommender_table.items()))
     steps = {
-        "Audio": f"{_rows(study, 'tracks')} tracks, {p.clip_seconds:g} s each",
+        "Audio": f"{_rows(study, 'tracks')} tracks, {p.clip_seconds:g} s each",
         "Frozen networks": f"{len(p.backend_ids)} backends: one vector a track",
         "Recommenders": f"{len(p.recommender_table)} configurations of {len(kinds)} kinds, with every control",
         "Lists": "all candidates ranked, none sampled",
@@ -263,14 +263,14 @@ def _markdown_table(frame, corner):
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def _answer(key, answer, drawn):
+def _answer(study, key, answer, drawn):
     """The verdict with its figure, then the statement in full."""
     question, picture = QUESTIONS[key]
-    verdict = escape_markdown(results.decision(_status(answer), answer["verdict"]))
+    verdict = escape_markdown(_decision(answer))
     slides = []
     if answer["estimate"] is not None:
         shown = [f"![{question}]({drawn[picture].name})"] if picture in drawn else []
-        lines = [f"**{verdict}**", escape_markdown(_numbers(answer)), *shown]
+        lines = [f"**{verdict}**", escape_markdown(f"{results.setting(study)}: {_numbers(answer)}"), *shown]
         slides.append(_slide(question, *lines, kind=f"answer {answer['status']}"))
     parts = in_parts(answer["statement"])
     for number, part in enumerate(parts, 1):
@@ -283,7 +283,7 @@ def _numbers(answer):
     """The numbers of an answer in one line, and the test they are of."""
     interval = f" [{answer['ci'][0]:g}, {answer['ci'][1]:g}]" if answer["ci"] else ""
     p = f", p = {answer['p']:g}" if answer["p"] is not None else ""
-    return f"Estimate {answer['estimate']:g}{interval}{p}, n = {answer['n']:,}; {answer['test']}."
+    return f"estimate {answer['estimate']:g}{interval}{p}, n = {answer['n']:,}; {answer['test']}."
 
 
 def _picture(name, drawn):
