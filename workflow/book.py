@@ -145,7 +145,7 @@ def write_notebooks(name, copies, places, folder):
     shown = []
     for backend, path in copies.items():
         notebook = nbformat.read(path, as_version=4)
-        heading, picture = pages.title(notebook), pages.first_picture(notebook)
+        heading, picture = pages.title(notebook), pages.last_picture(notebook)
         introduction = notebook.cells[0].source.partition("\n")[2].strip()
         page = pages.notebook_page(notebook, backend, places, bibliography, folder / "static" / "sounds")
         target = folder / "notebooks" / path.name
@@ -163,7 +163,7 @@ def write_notebooks(name, copies, places, folder):
             lines.append(f"## [{pages.label(backend)}]({stem}.ipynb)")
             if picture:
                 (folder / "notebooks" / f"{stem}.png").write_bytes(picture)
-                alt = f"first figure of {heading}, {pages.label(backend)}"
+                alt = f"figure of {heading}, {pages.label(backend)}"
                 lines.append(f"```{{image}} {stem}.png\n:alt: {alt}\n```")
         names = [f"{pages.label(backend)} <{stem}>" for backend, stem, _ in shown]
         write_page(folder / "notebooks" / f"{name}.md", [*lines, *_toctree(names, hidden=True)])

@@ -206,10 +206,10 @@ def _as_file(kind, encoded, folder):
     return f'src="../_static/{folder.name}/{name}"'
 
 
-def first_picture(notebook):
-    """PNG of the first picture that a notebook shows, or None."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
+def last_picture(notebook):
+    """PNG of the last picture that a notebook shows, or None."""
+    for cell in reversed(notebook.cells):
+        for output in reversed(cell.get("outputs", [])):
             picture = output.get("data", {}).get("image/png")
             if picture:
                 return base64.b64decode(picture)
