@@ -11,7 +11,7 @@ RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help workbook extended calibrate plan test test-all lab notebooks extras weights backends thesis lint clean
+.PHONY: help workbook extended calibrate plan test test-all lab notebooks extras weights backends thesis book slides lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -64,6 +64,12 @@ backends: .venv/.ready-test ## what every backend was proven to do, and what it 
 
 thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
 	@.venv/bin/python workflow/finish.py thesis $(STUDY) $(if $(SET),--set $(SET))
+
+book: .venv/.ready ## a study's executed notebooks as a site to read, runs/<study>/book/index.html; needs no network
+	@.venv/bin/python workflow/book.py $(STUDY) $(if $(SET),--set $(SET))
+
+slides: .venv/.ready ## a study's answers as slides, runs/<study>/slides/; HTML and PDF where there is Node and Chromium
+	@.venv/bin/python workflow/slides.py $(STUDY) $(if $(SET),--set $(SET))
 
 lint: .venv/.ready-test ## ruff, on notebooks too
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

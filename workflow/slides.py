@@ -1,0 +1,116 @@
+"""Slides of a study in ``runs/<study>/slides/`` (``make slides``): a Marp deck; HTML and PDF where Marp is at hand."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib.deck import deck
+from lib.study import ROOT, Study
+from lib.tables import write_atomically
+from workflow import stages
+
+MARP = "@marp-team/marp-cli@4.5.1"  # MIT; it drives the Chromium that is there and brings none
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+SECONDS = 300  # for fetching Marp once and rendering
+
+
+def main():
+    """Write the slides of the study that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", help="name of a file in params/")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args()
+    try:
+        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
+        source = write(study)
+        print(f"slides of study {study.name} -> {study.relative(source)}")
+        print(render(source))
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"make: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(study):
+    """Write ``slides.md`` and the pictures beside it, in place of what was there.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    Path
+        The Markdown.
+    """
+    made = deck(study, (ROOT / "docs" / "slides" / "deck.css").read_text())
+    folder = study.path("slides")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, path in made.pictures.items():
+        shutil.copy(path, folder / name)
+    with write_atomically(folder / "slides.md") as beside:
+        beside.write_text(made.markdown)
+    return folder / "slides.md"
+
+
+def marp():
+    """How Marp is called here: as a program, or through npx, which fetches it once; None where there is neither."""
+    if shutil.which("marp"):
+        return ["marp"]
+    return ["npx", "--yes", MARP] if shutil.which("npx") else None
+
+
+def render(source):
+    """HTML and PDF of a deck, with Marp and a Chromium that are there.
+
+    Parameters
+    ----------
+    source : Path
+
+    Returns
+    -------
+    str
+        What was made, or what is missing for it; the Markdown is there in any case.
+
+    Raises
+    ------
+    RuntimeError
+        Where Marp fails.
+    """
+    command = marp()
+    browser = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if command is None:
+        return f"for HTML and PDF of it: install Node 18 or later, then make slides again (it fetches {MARP})"
+    run(command, source, "slides.html")
+    if browser is None:
+        return "with slides.html beside it; for a PDF too: install Chromium, then make slides again"
+    run([*command, "--pdf", "--browser", "chrome", "--browser-path", browser], source, "slides.pdf")
+    return "with slides.html and slides.pdf beside it"
+
+
+def run(command, source, made):
+    """Call Marp; its words are shown where it fails."""
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    sandbox = {"CHROME_NO_SANDBOX": "1"} if root else {}  # Chromium refuses to start as root with it
+    words = [*command, "--allow-local-files", "--no-stdin", "--output", made, source.name]
+    try:
+        found = subprocess.run(
+            words, cwd=source.parent, env=os.environ | sandbox, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(
+            f"Expected {made} within {SECONDS} s, found Marp still at work; {source.name} is there."
+        ) from None
+    if found.returncode:
+        last = (found.stderr.strip() or found.stdout.strip() or "nothing said").splitlines()[-1]
+        raise RuntimeError(f"Expected {made} from Marp, found: {last}; {source.name} is there.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
