@@ -5,6 +5,7 @@ order are those of `lib.looks`.
 """
 
 import math
+import textwrap
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -219,7 +220,9 @@ def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", ref
         _panel_of_dots(one, own, shown, reference)
         one.set(title=named(name), xlabel=units.get(name, ""))
     if not units:
-        figure.supxlabel(scale, fontsize=mpl.rcParams["axes.labelsize"])
+        letters = int(text_width * 72 / ncols / (0.6 * mpl.rcParams["axes.labelsize"]) * 0.8)
+        for last in axes.flat[max(0, len(names) - ncols) : len(names)]:
+            last.set_xlabel(textwrap.fill(scale, max(8, letters)))
         if reference is None:
             axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
     for empty in axes.flat[len(names) :]:
