@@ -101,7 +101,7 @@ def _label(axes):
     labels = {
         "tracks a listener": "listeners, % up to x",
         "plays a pair": "pairs, % up to x",
-        "most played tracks, %": "their share of plays, %",
+        "most played tracks, %": "share of plays, %",
         "time between first plays": "gaps, % up to x",
         "hour of day, UTC": "first plays, %",
         "day of the week": "first plays, %",

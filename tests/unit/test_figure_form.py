@@ -24,6 +24,7 @@ from lib import (
     mir_figures,
     neighbours,
     overview,
+    realism,
     scarcity_figures,
     side_by_side,
     trained,
@@ -250,9 +251,15 @@ def of_layers():
 def of_listening():
     rng = np.random.default_rng(0)
     n = 4000
-    when = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 10**7, n), unit="s")
+    when = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(rng.integers(0, 2_400_000, n), unit="s")
     pairs = pd.DataFrame({"user_id": rng.integers(0, 300, n), "track_id": rng.zipf(1.5, n) % 400, "timestamp": when})
-    return overview.listening_figure(pairs.assign(count=1), WIDTH).figure
+    pairs = pairs.drop_duplicates(["user_id", "track_id"]).assign(count=1)
+    profile = realism.profile(pairs.astype({"user_id": str, "track_id": str}))
+    names = ("mock listeners", "public listeners")
+    return (
+        overview.listening_figure(pairs, WIDTH).figure,
+        side_by_side.listening(profile, profile, names, WIDTH)[0],
+    )
 
 
 def of_collections():
