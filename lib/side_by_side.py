@@ -111,6 +111,7 @@ def _label(axes):
     for panel in axes.flat[:2]:
         panel.set(xscale="log", ylim=(0, 102))
         panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")  # within one decade they would be written too, over each other
     axes[0, 2].set(ylim=(0, 102), xticks=(0, 25, 50, 75, 100))
     axes[1, 0].set(xscale="log", ylim=(0, 102), xlim=(0.5, GAP_EDGES[-1]))
     axes[1, 0].set_xticks([1, 60, 1440, 10080], ["1 min", "1 h", "1 d", "1 w"])
