@@ -33,11 +33,9 @@ def recommender_scores(study, todo):
         ``recommender, split, k, backend, untrained, value, ci_low, ci_high``; a twin goes by its own name, with the
         score of the first backend that it is the twin of.
     """
-    rows = results.current(study)
-    first = {split: task.cutoffs[0] for split, task in todo.items()}
+    rows = results.at_primary(results.current(study), todo)
     own = rows["backend"].isin(study.parameters.backend_ids) & rows["control"].isin(["real", "untrained"])
-    at = rows["split"].isin(results.TEST_SPLITS) & (rows["k"] == rows["split"].map(first))
-    rows = rows[own & at & (rows["metric"] == "NDCG") & (rows["seed"] == results.MEAN_OF_SEEDS)]
+    rows = rows[own & rows["split"].isin(results.TEST_SPLITS) & (rows["seed"] == results.MEAN_OF_SEEDS)]
     rows = rows.assign(untrained=rows["control"] == "untrained")
     twin = rows["backend"].map(backends.UNTRAINED)
     rows = rows.assign(backend=twin.where(rows["untrained"], rows["backend"]))

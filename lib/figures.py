@@ -4,6 +4,7 @@ Statistical plots are seaborn, sized by tueplots as a share of the thesis's text
 order are those of `lib.looks`.
 """
 
+import difflib
 import math
 import textwrap
 
@@ -14,6 +15,7 @@ import seaborn as sns
 from tueplots import axes as tue_axes
 from tueplots import figsizes
 
+from lib import latex, latex_tables
 from lib.looks import BACKENDS, GREY, RECOMMENDERS, in_order, label_looks, look, named
 from lib.looks import CONTROLS as _CONTROLS
 from lib.tables import write_atomically
@@ -31,14 +33,31 @@ _PANELS_A_ROW = 4
 _TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own
 
 
-def use_style(font_size):
-    """Set the look of all figures of this kernel; `font_size` in points, as the caption's."""
+def use_style(font_size, font_family="DejaVu Sans"):
+    """Set the look of all figures of this kernel.
+
+    Parameters
+    ----------
+    font_size : float
+        Points, as the caption's.
+    font_family : str
+        A family that matplotlib finds: "DejaVu Serif", "STIXGeneral", or one that is installed.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such family; matplotlib would take another and only warn.
+    """
+    known = mpl.font_manager.get_font_names()
+    if font_family not in known:
+        near = ", ".join(difflib.get_close_matches(font_family, known, n=3)) or "DejaVu Sans, DejaVu Serif, STIXGeneral"
+        raise ValueError(f"Expected a font family that matplotlib finds, found {font_family!r}; try {near}.")
     sns.set_theme(style="ticks", context="paper")
     small = font_size - 1
     mpl.rcParams.update(figsizes.tmlr2023() | tue_axes.lines())
     mpl.rcParams.update(
         {
-            "font.family": "DejaVu Sans",
+            "font.family": font_family,
             "font.size": font_size,
             "axes.labelsize": font_size,
             "axes.titlesize": font_size,
@@ -84,7 +103,7 @@ def panels(text_width, nrows=1, ncols=1, *, share=1.0, ratio=0.618, **options):
 
 
 def save(figure, name, data, study, caption):
-    """Save a figure as PDF and PNG, the data behind it as CSV and its caption, into the study's ``figures/``.
+    """Save a figure as PDF, PNG and LaTeX, the data behind it as CSV and its caption, into the study's ``figures/``.
 
     Two runs on the same data write the same bytes. Study and world are part of every file name and caption.
 
@@ -97,7 +116,7 @@ def save(figure, name, data, study, caption):
         What is drawn.
     study : Study
     caption : str
-        A sentence or two, as under the figure in the thesis.
+        A sentence or two, as under the figure in the thesis; ``lib.latex.short_caption`` makes the short one of it.
     """
     stem = _stem(name, study)
     folder = study.path("figures")
@@ -108,30 +127,25 @@ def save(figure, name, data, study, caption):
         with write_atomically(folder / f"{stem}{suffix}") as beside:
             figure.savefig(beside, metadata=metadata)
     _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
-    _write_text(folder / f"{stem}.caption.txt", f"{caption} {_world_sentence(study)}\n")
+    _write_text(folder / f"{stem}.caption.txt", f"{caption} {latex.world_sentence(study)}\n")
+    share = figure.get_size_inches()[0] / study.parameters.text_width
+    _write_text(folder / f"{stem}.tex", latex.figure(stem, caption, study, share))
 
 
 def save_table(frame, name, study, caption):
-    """Save a table of text cells as booktabs LaTeX and CSV into the study's ``figures/``.
+    """Save a table of text cells as booktabs LaTeX that fits the text's width, and as CSV, into ``figures/``.
 
     Parameters
     ----------
     frame : DataFrame
-        Cells are strings, as ``mean_with_interval`` makes them; the index is the first column.
+        Cells are strings, as ``mean_with_interval`` makes them; an index that is more than numbers of lines comes
+        first.
     name, study, caption
         As for ``save``.
     """
     stem = _stem(name, study)
-    escaped = frame.reset_index().map(lambda cell: escape_tex(str(cell))).rename(columns=escape_tex)
-    latex = escaped.to_latex(
-        index=False,
-        escape=False,
-        caption=escape_tex(f"{caption} {_world_sentence(study)}"),
-        label=f"tab:{stem}",
-        position="tbp",
-    )
-    _write_text(study.path("figures", f"{stem}.tex"), latex)
-    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv())
+    _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study))
+    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
 
 
 def mean_with_interval(rows):
@@ -417,52 +431,6 @@ def _stem(name, study):
     return f"{name}--{study.name}-{study.world}"
 
 
-def _world_sentence(study):
-    if study.world == "mock":
-        return f"Study {study.name}: simulated listeners, content strength {study.parameters.content_strength:g}."
-    return f"Study {study.name}: real listeners."
-
-
 def _write_text(path, text):
     with write_atomically(path) as beside:
         beside.write_text(text)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    **{plain: f"\\{plain}" for plain in "_%&#${}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{plain: f"${plain}$" for plain in "<>|"},
-    "×": r"$\times$",
-    "−": r"$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "→": r"$\to$",
-    "√": r"$\surd$",
-    "δ": r"$\delta$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-}
-
-
-def escape_tex(text):
-    r"""Plain text as LaTeX sets it, Greek letters and signs included.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> escape_tex("5 % of musicnn_msd")
-    '5 \\% of musicnn\\_msd'
-    """
-    return text.translate(str.maketrans(_TEX))

@@ -25,8 +25,7 @@ STOPPED = {"early": "validation ceased to improve", "max_epochs": "for want of e
 def listen(study, backend):
     """Vectors that a recommender learns from, under each control, from what a study has stored; see `spaces`."""
     store = VectorStore(study.path("vectors.lance"))
-    tracks = read_parquet(study.path("data", "tracks.parquet"))
-    return spaces(study, backend, controls.vectors(study, tracks, store, backend), store)
+    return spaces(study, backend, controls.stored(study, backend), store)
 
 
 def spaces(study, backend, vectors, store):

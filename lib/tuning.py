@@ -189,18 +189,11 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, device: str = "cpu",
     from lib.evaluation import recommend_and_score, validator
     from lib.recommenders import create, options
 
-    if task.name not in VALIDATION:
-        raise TuningError(
-            f"Expected the task {' or '.join(VALIDATION)}, found {task.name}; options are never chosen on test users."
-        )
-    both = sorted(set(wanted.fixed) & set(wanted.grid))
-    if both:
-        raise TuningError(f"Expected options either fixed or in the grid, found {', '.join(both)} in both; drop one.")
+    _check_search(wanted, task)
     validate, metric = validator(task), f"NDCG@{task.cutoffs[0]}"
     per_user = []
     fixed = {"device": device} | wanted.fixed if "device" in options(wanted.kind) else wanted.fixed
-    if not create(wanted.kind, **fixed).needs_vectors:
-        spaces = [None]
+    spaces = spaces if create(wanted.kind, **fixed).needs_vectors else [None]
 
     def fit(models):
         for model, vectors in zip(models, spaces, strict=True):
@@ -216,6 +209,16 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, device: str = "cpu",
 
     table, winner = search(make, wanted.grid, fit, judge, progress=progress)
     return table, winner, pd.concat(per_user, axis=1, keys=table.index[table["refused"] == ""])
+
+
+def _check_search(wanted, task):
+    if task.name not in VALIDATION:
+        raise TuningError(
+            f"Expected the task {' or '.join(VALIDATION)}, found {task.name}; options are never chosen on test users."
+        )
+    both = sorted(set(wanted.fixed) & set(wanted.grid))
+    if both:
+        raise TuningError(f"Expected options either fixed or in the grid, found {', '.join(both)} in both; drop one.")
 
 
 def winner_row(table: pd.DataFrame) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from lib import figures, looks
+from lib import figures, looks, thesis_overview
 from lib.study import Study, load_parameters
 
 
@@ -17,8 +17,8 @@ def study(tmp_path):
     return Study(load_parameters("toy", {"runs_dir": str(tmp_path)}))
 
 
-def drawn():
-    figures.use_style(9)
+def drawn(family="DejaVu Sans"):
+    figures.use_style(9, family)
     figure, axes = figures.panels(6.3)
     rows = pd.DataFrame({"diff": [0.1, -0.1], "ci_low": [0.0, -0.2], "ci_high": [0.2, 0.0], "against": "a"})
     figures.forest(
@@ -34,9 +34,39 @@ def test_a_figure_is_saved_with_its_data_and_twice_the_same(study):
         figures.save(figure, "diff", rows, study, "A caption.")
         files.append({path.name: path.read_bytes() for path in study.path("figures").iterdir()})
     assert files[0] == files[1]
-    assert set(files[0]) == {f"diff--toy-mock.{end}" for end in ("pdf", "png", "csv", "caption.txt")}
+    assert set(files[0]) == {f"diff--toy-mock.{end}" for end in ("pdf", "png", "csv", "caption.txt", "tex")}
     assert b"simulated listeners" in files[0]["diff--toy-mock.caption.txt"]
-    assert b"/FontFile2" in files[0]["diff--toy-mock.pdf"]  # fonts embedded as TrueType
+    assert rb"\caption[{A caption (toy, mock)}]{A caption. Study toy" in files[0]["diff--toy-mock.tex"]
+
+
+@pytest.mark.parametrize("family", ["DejaVu Sans", "STIXGeneral"])
+def test_all_fonts_are_embedded_as_truetype(study, family):
+    """Canary: matplotlib's own choice (Type 3) is not, and printers refuse it."""
+    for fonttype, embedded in ((42, True), (3, False)):
+        figure, rows = drawn(family)
+        figure.axes[0].set_title("Größe, δ ≤ 5 – ★ $\\rho$")
+        with matplotlib.rc_context({"pdf.fonttype": fonttype}):
+            figures.save(figure, "diff", rows, study, "A caption.")
+        assert thesis_overview.fonts_embedded(study.path("figures", "diff--toy-mock.pdf").read_bytes()) is embedded
+
+
+def test_a_family_that_is_not_there_is_a_sentence_not_another_font():
+    with pytest.raises(ValueError, match=r"found 'DejaVu San'; try .*DejaVu Sans"):
+        figures.use_style(9, "DejaVu San")
+
+
+def test_a_figure_is_printed_as_wide_as_it_was_drawn_and_never_wider_than_the_text(study):
+    for share, printed in ((0.5, r"width=0.5\textwidth"), (1.0, r"width=1\textwidth"), (1.3, r"width=1\textwidth")):
+        figure, _ = figures.panels(6.3, share=share)
+        figures.save(figure, "wide", pd.DataFrame(), study, "A caption.")
+        assert printed in study.path("figures", "wide--toy-mock.tex").read_text()
+
+
+def test_the_number_of_a_line_is_no_column(study):
+    frame = pd.DataFrame({"recommender": ["knn", "ease"], "verdict": ["a", "b"]})
+    figures.save_table(frame, "t", study, "Verdicts.")
+    assert "knn & a" in study.path("figures", "t--toy-mock.tex").read_text()
+    assert study.path("figures", "t--toy-mock.csv").read_text() == "recommender,verdict\nknn,a\nease,b\n"
 
 
 def test_a_figure_is_as_wide_as_its_share_of_the_text():
@@ -52,7 +82,7 @@ def test_a_table_with_numbers_in_its_index_is_valid_latex(study):
     figures.save_table(frame, "t", study, "5 % of it.")
     latex = study.path("figures", "t--toy-mock.tex").read_text()
     assert r"hot & 50 & a\_b & 0.1 [0.0, 0.2]" in latex
-    assert r"5 \% of it." in latex
+    assert r"5\,\% of it." in latex
     assert r"\toprule" in latex
 
 
