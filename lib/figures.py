@@ -117,7 +117,9 @@ def save(figure, name, data, study, caption):
     study : Study
     caption : str
         A sentence or two, as under the figure in the thesis; ``lib.latex.short_caption`` makes the short one of it.
+        How many listeners there are is added where ``data`` has ``split`` and ``n_users``.
     """
+    caption += _listeners(data)
     stem = _stem(name, study)
     folder = study.path("figures")
     for suffix, metadata in (
@@ -425,6 +427,18 @@ def maps(frame, hue, text_width):
     if len(shown) > 1:
         legend(figure, entries, title=hue)
     return figure
+
+
+def _listeners(data):
+    """How many listeners are behind a figure, as a sentence, or nothing where its data do not tell."""
+    if not {"split", "n_users"} <= set(data.columns):
+        return ""
+    known = data.dropna(subset="n_users")
+    told = []
+    for split, numbers in known[known["split"].str.endswith("_test")].groupby("split", sort=False)["n_users"]:
+        low, high = int(numbers.min()), int(numbers.max())
+        told.append(f"{low if low == high else f'{low} to {high}'} listeners on {tracks_of(split)}")
+    return f" n = {', '.join(told)}." if told else ""
 
 
 def _stem(name, study):

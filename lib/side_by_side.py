@@ -63,10 +63,11 @@ def nearness(nearest, among, text_width):
         ],
         ignore_index=True,
     )
-    sns.ecdfplot(data, x="cosine", hue="side", palette=COLOURS, stat="percent", ax=axes)
+    for (side, own), colour, style in zip(data.groupby("side", sort=False), COLOURS, ("-", "--"), strict=True):
+        sns.ecdfplot(own, x="cosine", color=colour, ls=style, stat="percent", label=side, ax=axes)
     axes.axvline(np.quantile(among, 0.05), ymax=0.78, color=figures.GREY, lw=0.8, ls=":")
     axes.set(xlabel="cosine", ylabel="tracks, % up to x")
-    sns.move_legend(axes, "upper left", title=None)
+    axes.legend(loc="upper left")
     return figure, data
 
 
