@@ -205,9 +205,7 @@ def test_two_are_compared_as_named_or_the_first_two(archive):
 
 def test_the_telling_listener_is_the_one_of_whom_most_is_found(study, archive):
     pair = [Run("knn", "mfcc"), Run("knn", "musicnn_msd")]
-    hits = {
-        user: sum(listen.proposals(archive, run, "hot_test", user)["hit"].sum() for run in pair) for user in USERS
-    }
+    hits = {user: sum(listen.proposals(archive, run, "hot_test", user)["hit"].sum() for run in pair) for user in USERS}
     assert listen.telling(archive, pair, "hot_test") == max(sorted(hits), key=hits.get)
 
 
