@@ -9,7 +9,10 @@ import time
 import urllib.request
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
 from lib.study import ROOT
 
@@ -133,3 +136,125 @@ def test_a_cell_that_fails_is_seen(page, lab, workbook):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), workbook / "notebooks" / "fails.ipynb")
     show(page, lab, "fails")
     assert "KeyError: 'listener'" in run_all(page)[0]
+
+
+@pytest.fixture
+def room(page, lab):
+    """The listening room, in its notebook that has been run from the menu."""
+    show(page, lab, "80_listen")
+    assert run_all(page) == []
+    assert [line[0] for line in headings(page)[1:]] == list("12345")
+    listening = page.locator(".workbook-room")
+    listening.locator(".workbook-column-b .workbook-row").first.wait_for(state="attached", timeout=SECONDS)
+    listening.evaluate("room => room.scrollIntoView()")
+    return listening
+
+
+def proposals(workbook, recommender, backend):
+    """First ten of each listener's list, as they were written."""
+    name = f"{recommender}.{backend}.real.seed*.hot_test.parquet"
+    first_seed = min((workbook / "runs/toy/recommendations").glob(name))
+    lists = pd.read_parquet(first_seed).query("rank <= 10").sort_values("rank")
+    return lists.groupby("user_id")["track_id"].agg(list)
+
+
+def shown(column):
+    """Track ids of the rows of a list."""
+    return column.locator(".workbook-row").evaluate_all("rows => rows.map(row => row.dataset.track)")
+
+
+def select(room, control, text, says):
+    """Choose from a drop-down, and wait for what it changes."""
+    room.get_by_label(control, exact=True).locator("visible=true").select_option(label=text)
+    room.locator(".workbook-list-heading", has_text=says).wait_for()
+
+
+def heard(room, workbook, track):
+    """The player plays, and what it plays is that track's clip: loudness runs alike in both, twenty times a second."""
+    player = room.locator("audio")
+    playing = "audio => audio.readyState >= 2 && audio.duration > 0 && audio.currentTime > 0.2 && !audio.error"
+    room.page.wait_for_function(f"() => ({playing})(document.querySelector('.workbook-room audio'))")
+    samples = player.evaluate(
+        """async audio => {
+            const data = await (await fetch(audio.src)).arrayBuffer();
+            const sound = await new OfflineAudioContext(1, 1, 44100).decodeAudioData(data);
+            return Array.from(sound.getChannelData(0).filter((_, place) => place % 4 == 0));
+        }"""
+    )
+    tracks = pd.read_parquet(workbook / "runs/toy/data/tracks.parquet").set_index("track_id")
+    clip, rate = soundfile.read(workbook / tracks.at[track, "path"], always_2d=True)
+    runs = [loudness(np.asarray(samples), 44100 / 4), loudness(clip.mean(axis=1), rate)]
+    shorter = min(map(len, runs))
+    assert shorter > 100  # 5 s
+    assert np.corrcoef([run[:shorter] for run in runs])[0, 1] > 0.9
+
+
+def loudness(samples, rate):
+    length = int(rate / 20)
+    whole = samples[: len(samples) // length * length]
+    return np.sqrt(np.square(whole.reshape(-1, length)).mean(axis=1))
+
+
+def test_what_bert4rec_proposes_with_musicnn_vectors_is_heard(page, room, workbook):
+    written = proposals(workbook, "bert4rec", "musicnn_msd")
+    user = written.index[len(written) // 2]
+    listener = room.get_by_label("Listener", exact=True)
+    options = listener.locator("option").all_inner_texts()
+    listener.select_option(index=next(place for place, text in enumerate(options) if text.startswith(f"{user}:")))
+    room.locator(".workbook-list-heading", has_text=f"{user} heard").wait_for()
+    select(room, "Recommender B", "bert4rec", "bert4rec")
+    select(room, "Vectors B", "MusiCNN (MSD)", "bert4rec · MusiCNN (MSD)")
+    column = room.locator(".workbook-column-b")
+    expected = written[user]
+    column.locator(f".workbook-row:first-child[data-track='{expected[0]}']").wait_for()
+    assert shown(column) == expected
+    column.locator(".workbook-row").nth(1).click()
+    room.locator(".workbook-now", has_text="Now playing").wait_for()
+    heard(room, workbook, expected[1])
+    keep(page, "lab_80_listen")
+    assert page.seen.outside == page.seen.errors == []
+
+
+LONELIEST = """map => {
+    const points = [...map.querySelectorAll('.scatterlayer .point')].map(point => point.getBoundingClientRect());
+    const ids = map.data.flatMap(trace => Array.from(trace.customdata));
+    const apart = (a, b) => Math.hypot(a.x + a.width / 2 - b.x - b.width / 2, a.y + a.height / 2 - b.y - b.height / 2);
+    const found = points.map((point, place) => ({
+        x: point.x + point.width / 2, y: point.y + point.height / 2, track: ids[place],
+        room: Math.min(...points.filter((_, other) => other !== place).map(other => apart(point, other))),
+    }));
+    return found.sort((a, b) => b.room - a.room)[0];
+}"""
+
+
+def test_a_click_on_the_map_plays_the_track_that_lies_there(page, room, workbook):
+    drawn = room.locator(".workbook-map .js-plotly-plot")
+    drawn.locator(".scatterlayer .point").first.wait_for()
+    drawn.scroll_into_view_if_needed()
+    point = drawn.evaluate(LONELIEST)
+    page.mouse.move(point["x"], point["y"])
+    page.mouse.click(point["x"], point["y"])
+    room.locator(".workbook-now", has_text="from the map").wait_for()
+    heard(room, workbook, point["track"])
+    keep(page, "lab_80_map")
+
+
+def test_the_keyboard_alone_reaches_and_works_the_room(page, room, workbook):
+    def tab_to(what):
+        for _ in range(100):
+            page.keyboard.press("Tab")
+            if page.evaluate(f"(element => {what})(document.activeElement)"):
+                return
+        raise AssertionError(f"Tab does not reach {what}")
+
+    before = shown(room.locator(".workbook-history"))
+    tab_to("element.labels?.[0]?.textContent === 'Listener'")
+    page.keyboard.press("ArrowDown")
+    room.locator(f".workbook-history .workbook-row:first-child:not([data-track='{before[0]}'])").wait_for()
+    tab_to("element.matches('.workbook-column-a .workbook-list-rows')")
+    page.keyboard.press("ArrowDown")
+    room.locator(".workbook-now", has_text="Now playing").wait_for()
+    heard(room, workbook, shown(room.locator(".workbook-column-a"))[1])
+    page.keyboard.press("Space")
+    assert room.locator("audio").evaluate("audio => audio.paused")
+    keep(page, "lab_80_keyboard")
