@@ -99,7 +99,7 @@ def write_source(study, executed, failed, folder):
     shutil.copy(ROOT / "docs" / "references.bib", folder)
     groups = by_notebook(executed)
     documents = {name: sorted((ROOT / name).glob("*.md")) for name in FOLDERS}
-    places = where(groups, documents)
+    places = where(groups, documents) | pictures_of_documents(documents, folder)
     for name, copies in groups.items():
         write_notebooks(name, copies, places, folder)
     for name, paths in documents.items():
@@ -137,6 +137,20 @@ def where(groups, documents):
     }
     places |= {f"{name}/{path.name}": f"/{name}/{path.name}" for name, paths in documents.items() for path in paths}
     return places | {name: f"/{name}/index.md" for name in ("docs/cards", "benchmarks")} | {"README.md": "/index.md"}
+
+
+def pictures_of_documents(documents, folder):
+    """Copy the pictures that README and docs show; returns the place of each, as `where` does."""
+    shown = {}
+    for name, paths in {"": [ROOT / "README.md"], **documents}.items():
+        for target in re.findall(r"!\[[^\]]*\]\(([^():\s]+)\)", "".join(path.read_text() for path in paths)):
+            path = (ROOT / name / target).resolve()
+            if path.is_file() and path.is_relative_to(ROOT):
+                inside = path.relative_to(ROOT)
+                (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / inside)
+                shown[inside.as_posix()] = f"/{inside.as_posix()}"
+    return shown
 
 
 def write_notebooks(name, copies, places, folder):

@@ -28,13 +28,13 @@ def label(backend):
 
 
 def relinked(text, places, here):
-    """Markdown whose links lead to pages of the book; where there is no such page the words stay.
+    """Markdown whose links and pictures are those of the book; where it has no such page or picture the words stay.
 
     Parameters
     ----------
     text : str
     places : dict of {str: str}
-        Path in the repository (``notebooks/30_knn.ipynb``) to page (``/notebooks/30_knn.md``).
+        Path in the repository (``notebooks/30_knn.ipynb``) to page or picture (``/notebooks/30_knn.md``).
     here : str
         Folder of the text in the repository, '' for its root.
 
@@ -55,9 +55,9 @@ def relinked(text, places, here):
             return match[0]
         path, _, anchor = target.partition("#")
         place = places.get(_repository_path(here, path))
-        if image or place is None:
+        if place is None:
             return words
-        return f"[{words}]({place}{'#' * bool(anchor)}{anchor})"
+        return f"{image}[{words}]({place}{'#' * bool(anchor)}{anchor})"
 
     parts = _FENCE.split(text)
     return "".join(part if number % 2 else _LINK.sub(led, part) for number, part in enumerate(parts))

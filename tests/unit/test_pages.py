@@ -12,6 +12,7 @@ from lib.study import ROOT, Study, load_parameters
 from workflow import book, pages
 
 PLACES = {"notebooks/30_knn.ipynb": "/notebooks/30_knn.md", "docs/contracts.md": "/docs/contracts.md"}
+PLACES |= {"docs/pictures/map.png": "/docs/pictures/map.png"}
 BIBLIOGRAPHY = {"holm1979": ("Holm", "1979", ""), "tamm2026": ("Tamm", "2026", "2604.23077")}
 
 
@@ -38,7 +39,8 @@ def page_of(tmp_path, *cells, backend=None):
         ("[web](https://example.org/a.md) [here](#part)", "", "[web](https://example.org/a.md) [here](#part)"),
         ("`[code](30_knn.ipynb)`", "notebooks", "`[code](30_knn.ipynb)`"),
         ("```\n[code](30_knn.ipynb)\n```", "notebooks", "```\n[code](30_knn.ipynb)\n```"),
-        ("![picture](figures/rq1.png)", "", "picture"),
+        ("![a map](pictures/map.png)", "docs", "![a map](/docs/pictures/map.png)"),
+        ("![gone](figures/rq1.png)", "", "gone"),
     ],
 )
 def test_links_lead_to_pages_or_leave_their_words(text, here, expected):
@@ -144,3 +146,12 @@ def test_a_copy_that_failed_is_left_out_and_named(tmp_path):
     groups = book.by_notebook([tmp_path / "60_baselines.ipynb"])
     text = "\n".join(book.start_page(study, groups, {"docs": []}, ["30_knn.mfcc.failed"], {}, {}))
     assert "These copies failed and are not part of the book: `30_knn.mfcc`." in text
+
+
+def test_pictures_of_the_documentation_are_copied(monkeypatch, tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "README.md").write_text("![a](docs/a.png) ![gone](docs/gone.png) ![web](https://example.org/a.png)")
+    (tmp_path / "docs" / "a.png").write_bytes(b"a")
+    monkeypatch.setattr(book, "ROOT", tmp_path)
+    assert book.pictures_of_documents({"docs": []}, tmp_path / "source") == {"docs/a.png": "/docs/a.png"}
+    assert (tmp_path / "source" / "docs" / "a.png").read_bytes() == b"a"
