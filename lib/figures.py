@@ -26,6 +26,7 @@ CONTROL_COLOURS = {name: colour for name, (colour, _) in _CONTROLS.items()}
 BAND = "#e8e8e8"  # of a smallest effect of interest, or an interval
 RULE = "#ececec"  # a thin line that leads the eye
 CHANCE = {"color": "black", "lw": 0.8, "ls": (0, (1, 2))}  # keywords of the line of chance, everywhere
+_SIGNS_OF = {"DejaVu Serif": "dejavuserif", "STIXGeneral": "stix", "cmr10": "cm"}  # mathematics that go with letters
 _LINE_HEIGHT = 0.145  # inches, of a dot with its interval among many
 _GROUP_GAP = 0.8  # of a line, between groups
 _AROUND = 7  # lines, of title, axis and legend
@@ -58,6 +59,7 @@ def use_style(font_size, font_family="DejaVu Sans"):
     mpl.rcParams.update(
         {
             "font.family": font_family,
+            "mathtext.fontset": _SIGNS_OF.get(font_family, "dejavusans"),
             "font.size": font_size,
             "axes.labelsize": font_size,
             "axes.titlesize": font_size,
