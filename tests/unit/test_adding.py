@@ -16,6 +16,7 @@ from lib.results import Run
 from lib.study import ROOT, Study, check_parameters, load_parameters
 from lib.tables import write_parquet
 from lib.vectors import Vectors, VectorStore
+from workflow import stages
 
 PAGE = (ROOT / "docs" / "adding.md").read_text()
 EXAMPLES = {re.match(r"# (\S+)\n", text)[1]: text for text in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)}
@@ -153,6 +154,8 @@ def test_the_params_of_the_example_are_a_study(nearest):
     base = yaml.safe_load((ROOT / "params" / "base.yaml").read_text())
     found = Study(check_parameters(base | values, "docs/adding.md"))
     assert found.named("nearest_track") == {"nearest_track": {}}
+    jobs = stages.trainings(found.parameters, extended=False)
+    assert jobs == [("40_shallow_net", name) for name in ("mfcc", "chroma", "artist", "genre")]
 
 
 BACKEND = (backends, (backends.REGISTRY, backends.LABELS), "lib/backends/own_chroma.py")
