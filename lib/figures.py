@@ -237,7 +237,7 @@ def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", ref
     )
     for one, name in zip(axes.flat, names, strict=False):
         own = frame[frame[panel] == name].set_index(label).reindex(lines)
-        _panel_of_dots(one, own, shown, reference)
+        _panel_of_dots(one, own, shown, reference, size=14 if ncols < 3 else 9)
         one.set(title=named(name), xlabel=units.get(name, ""))
     if not units:
         letters = int(text_width * 72 / ncols / (0.6 * mpl.rcParams["axes.labelsize"]) * 0.8)
@@ -252,11 +252,11 @@ def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", ref
     return figure
 
 
-def _panel_of_dots(axes, own, looks, reference):
-    """One panel of `dots`, on faint lines that lead from the name to the dot."""
+def _panel_of_dots(axes, own, looks, reference, size):
+    """One panel of `dots`, on faint lines that lead from the name to the dot, small enough to show short intervals."""
     if reference is not None:
         axes.axvline(reference, color=GREY, lw=0.8)
-    _dots(axes, own, range(len(own)), looks, size=9)  # an interval of a narrow panel is soon hidden
+    _dots(axes, own, range(len(own)), looks, size)
     axes.set_yticks(range(len(own)), [named(name) for name in own.index])
     axes.set_ylim(len(own) - 0.5, -0.5)
     axes.grid(axis="y", color=RULE, lw=0.6)
