@@ -36,7 +36,7 @@ def listening(one, real, names, text_width):
             panel.plot(x, y, color=colour, ls=style, lw=1.2, drawstyle=steps, marker=marker, ms=3, label=side)
             drawn.append(pd.DataFrame({"panel": name, "side": side, "x": x, "y": y}))
     _label(axes)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, pd.concat(drawn, ignore_index=True)
 
 
@@ -93,7 +93,7 @@ def collections(layout, is_own, text_width):
         axes.scatter(shown["x"], shown["y"], s=11, color=colour, marker=marker, lw=0, alpha=0.7, label=side)
     axes.set(xticks=[], yticks=[])
     sns.despine(ax=axes, left=True, bottom=True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure, data
 
 
@@ -101,8 +101,8 @@ def _label(axes):
     labels = {
         "tracks a listener": "listeners, % up to x",
         "plays a pair": "pairs, % up to x",
-        "most played tracks, %": "their plays, %",
-        "between first plays": "gaps, % up to x",
+        "most played tracks, %": "their share of plays, %",
+        "time between first plays": "gaps, % up to x",
         "hour of day, UTC": "first plays, %",
         "day of the week": "first plays, %",
     }

@@ -104,6 +104,7 @@ class Parameters(pydantic.BaseModel):
     compare_backends: list[str]
     text_width: float = pydantic.Field(gt=0)
     font_size: float = pydantic.Field(gt=0)
+    font_family: str
 
 
 def check_parameters(values, source):

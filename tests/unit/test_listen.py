@@ -1,5 +1,7 @@
 """What was proposed, whether it was heard, and why: against lists made here, and cosines worked by hand."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,13 @@ TABLE = {
     "itemknn": {"kind": "itemknn"},
     "bert4rec": {"kind": "bert4rec"},
 }
-CHANGES = {"recommender_table": TABLE, "variant_table": {}, "tuning_grids": {}, "label_columns": {"artist": "artist"}}
+CHANGES = {
+    "n_bootstrap": 100,
+    "recommender_table": TABLE,
+    "variant_table": {},
+    "tuning_grids": {},
+    "label_columns": {"artist": "artist"},
+}
 
 
 def pairs(rng, tracks, n, day):
@@ -31,10 +39,12 @@ def pairs(rng, tracks, n, day):
     return frame.assign(timestamp=when.astype("datetime64[us, UTC]"), count=1)
 
 
-@pytest.fixture
-def study(tmp_path, rng):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A small study with lists of KNN under two scalings, of MostPop, of ItemKNN, and of controls nobody asked for."""
-    study = Study(load_parameters("toy", {"runs_dir": str(tmp_path)} | CHANGES))
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("runs")
+    study = Study(load_parameters("toy", {"runs_dir": str(folder)} | CHANGES))
     ids = [*HOT, *COLD]
     tracks = pd.DataFrame({"track_id": ids, "path": "", "duration": 6.0, "artist": "somebody", "title": ids})
     write_parquet(tracks.assign(artist=[f"artist {row % 5}" for row in range(30)]), study.path("data/tracks.parquet"))
@@ -57,7 +67,14 @@ def study(tmp_path, rng):
     for name in ("mostpop", "itemknn"):
         model = recommenders.create(name).fit(parts["train"], None, rng)
         results.run(study, Run(name), model, {"hot_test": todo["hot_test"]})
-    return study
+    return folder
+
+
+@pytest.fixture
+def study(made, tmp_path):
+    """The study in a folder of the test's own."""
+    shutil.copytree(made, tmp_path / "runs")
+    return Study(load_parameters("toy", {"runs_dir": str(tmp_path / "runs")} | CHANGES))
 
 
 @pytest.fixture
@@ -121,7 +138,7 @@ def test_the_history_is_what_came_before_latest_first(study, archive):
 
 
 def test_cosines_are_those_worked_by_hand(study, archive, monkeypatch):
-    """Two tracks heard, (1, 0) and (0, 2); proposed (3, 4): cosines .6 and .8 raw. Of another listener's nothing counts."""
+    """Heard (1, 0) and (0, 2); proposed (3, 4): cosines .6 and .8 raw. What another listener heard is no reason."""
     values = Vectors.of(["a", "b", "c", "d"], [[1, 0], [0, 2], [3, 4], [3, 4]])
     train = pd.DataFrame({"user_id": ["u", "u", "v"], "track_id": ["a", "b", "d"], "count": 1})
     train["timestamp"] = pd.Timestamp("2019-01-01", tz="UTC")
