@@ -382,7 +382,7 @@ def table(archive, run, split, user, k=SHOWN):
     Returns
     -------
     DataFrame
-        Indexed by rank: proposed, heard later, and the nearest track of the history (or what most of the same people
+        Indexed by rank: proposed, its artist where any is known, heard later, and the nearest track of the history (or what most of the same people
         heard) with its cosine.
     """
     rows = []
@@ -391,7 +391,8 @@ def table(archive, run, split, user, k=SHOWN):
         near = (why["title"].iloc[0], round(why["similarity"].iloc[0], 2)) if len(why) else ("–", "–")
         rows.append((proposal.rank, proposal.title, proposal.artist, "yes" if proposal.hit else "", *near))
     columns = ["rank", "proposed", "artist", "heard later", "nearest in the history", "cosine"]
-    return pd.DataFrame(rows, columns=columns).set_index("rank")
+    found = pd.DataFrame(rows, columns=columns).set_index("rank")
+    return found if found["artist"].any() else found.drop(columns="artist")
 
 
 def examples(archive, pair, split, user):
