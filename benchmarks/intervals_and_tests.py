@@ -32,8 +32,7 @@ more seeds."""
 READ_TESTS = """\
 **Read**: randomisation and max-T are exact whatever the scores. The trained test takes means of listeners for
 normal: with 80 % zeros among 200 listeners it fires at .058 (any of 5: .065), with 95 % zeros at .065 (any of 5:
-.088), with 1,000 listeners at .05. TOST is a t test: where few listeners differ it claims equivalence a little too
-readily."""
+.088), with 1,000 listeners at .05."""
 
 
 def main():
@@ -42,15 +41,16 @@ def main():
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    text = report(options.sets, np.random.default_rng(options.seed))
+    text = report(options.sets, options.seed)
     if options.out:
         with write_atomically(options.out) as beside:
             beside.write_text(text)
     print(text)
 
 
-def report(sets, rng):
+def report(sets, seed):
     """All tables as Markdown."""
+    rng = np.random.default_rng(seed)
     error = {rate: np.sqrt(rate * (1 - rate) / sets) for rate in (0.95, 0.05)}
     return f"""# Do intervals and tests keep what they promise?
 
@@ -89,7 +89,7 @@ difference 0.
 
 ## Power: how often a paired t test finds the difference that is said to be detectable with power .8
 
-{_power(sets, rng).to_markdown(index=False, floatfmt=".3f")}
+{_power(sets, np.random.default_rng([seed, 1])).to_markdown(index=False, floatfmt=".3f")}
 """
 
 
@@ -129,9 +129,6 @@ def _tests(sets, rng):
         what = f"20 tests, 5 of them true, correlation {correlation:g}"
         rows.append(("Holm, family-wise", what, found["holm"]))
         rows.append(("Benjamini-Hochberg, false discovery rate (nominal .0375)", what, found["benjamini_hochberg"]))
-    for zeros in (0.5, 0.85):
-        rate = worlds.equivalence_rate(zeros, 200, sets, rng)
-        rows.append(("TOST, true difference = δ", f"{zeros:.0%} ties, n = 200", rate))
     return pd.DataFrame(rows, columns=["test", "data", "rate"])
 
 

@@ -4,22 +4,23 @@ import math
 
 import numpy as np
 
-from lib import backend_comparison, correlation, evaluation, recommenders, results, viability
+from lib import backend_comparison, correlation, effects, evaluation, recommenders, results, viability
 from lib.backend_comparison import ORACLE, TEST, TEST_BOTH
 from lib.backends import LABELS
 from lib.taste import true_factors
 from lib.vectors import Vectors
 
 ORACLE_TEST = "true factors against every backend, max-T by flipping signs of listeners, two-sided"
-MANY_LISTENERS = 30  # below, intervals of zero-heavy metrics are rough
 
 
-def cannot_say(n_backends, n_users, *, alpha, n_seeds=0, n_worlds=None):
+def cannot_say(n_backends, pairs, *, alpha, n_seeds=0, n_worlds=None):
     """What a study of this size cannot conclude about backends, in sentences.
 
     Parameters
     ----------
-    n_backends, n_users : int
+    n_backends : int
+    pairs : DataFrame
+        From ``lib.backend_comparison.compare_pairs``; no rows below two backends.
     alpha : float
         Family-wise error.
     n_seeds : int
@@ -34,7 +35,8 @@ def cannot_say(n_backends, n_users, *, alpha, n_seeds=0, n_worlds=None):
 
     Examples
     --------
-    >>> cannot_say(1, 200, alpha=0.05)
+    >>> import pandas as pd
+    >>> cannot_say(1, pd.DataFrame(), alpha=0.05)
     ['With one backend there is no pair to compare: run 20 and 30 for a second one.']
     """
     found = []
@@ -44,13 +46,14 @@ def cannot_say(n_backends, n_users, *, alpha, n_seeds=0, n_worlds=None):
         )
     elif correlation.cannot_decide(n_backends, alpha):
         found.append(f"Whether two orders of backends agree {correlation.cannot_decide(n_backends, alpha)}.")
+    n_users = pairs["n_users"].min() if len(pairs) else np.inf
     least = 2.0 ** (1 - n_users)
     if least > alpha:
         found.append(
             f"With {n_users} listeners no p lies below {least:.3f}: no difference can be shown, whatever its size."
         )
-    elif n_users < MANY_LISTENERS:
-        found.append(f"With {n_users} listeners intervals are rough: fewer than {MANY_LISTENERS}.")
+    else:
+        found += effects.few_differ(pairs, "in some pair of backends")
     if n_seeds == 1:
         found.append(
             "With one training each, a difference between trained models may be the luck of its seed: undecided."
@@ -114,7 +117,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     """
     alpha = study.parameters.alpha
     if not len(pairs):
-        return _of_no_pair(study, places, alpha)
+        return _of_no_pair(study, places, pairs, alpha)
     n = int(pairs["n_users"].iloc[0])
     said = backend_comparison.verdicts(pairs, delta, alpha)
     deciding = _largest(pairs, said)
@@ -127,7 +130,8 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
             deciding, close = _weakest(oracle, verdict), _of_backends(said, counted, verdict)
     else:
         status, verdict, statement = _of_listeners(sentence, said)
-    limits = cannot_say(len(places), n, alpha=alpha, n_worlds=None if worlds is None else int(worlds["n_worlds"].max()))
+    n_worlds = None if worlds is None else int(worlds["n_worlds"].max())
+    limits = cannot_say(len(places), pairs, alpha=alpha, n_worlds=n_worlds)
     if worlds is not None:
         limits.insert(0, _elsewhere(worlds, places["backend"].iloc[0]))
     last = results.decision(status, f"{verdict} ({counted})" if verdict == "differences_shown" else verdict)
@@ -165,10 +169,10 @@ def compare_with_oracle(oracle, table, rng, *, alpha):
     return backend_comparison.compare_pairs(both, rng, alpha=alpha, couples=against)
 
 
-def _of_no_pair(study, places, alpha):
+def _of_no_pair(study, places, pairs, alpha):
     """The answer where fewer than two backends ran."""
     where = results.setting(study) + ("," if study.world == "mock" else "")
-    reason = cannot_say(len(places), MANY_LISTENERS, alpha=alpha)[0]
+    reason = cannot_say(len(places), pairs, alpha=alpha)[0]
     statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
     empty = dict.fromkeys(("n", "test", "estimate", "ci", "p"))
     return {"status": "undecided", "verdict": None, "statement": statement, **empty}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lib import correlation, results, statistics
-from lib.effects import minimum_detectable_difference
+from lib.effects import differing, minimum_detectable_difference
 from lib.results import Run
 
 TEST = "max-T over all pairs by flipping signs of listeners, two-sided"
@@ -105,8 +105,9 @@ def compare_pairs(table, rng, *, alpha=0.05, couples=None, n_resamples=2000, n_f
     -------
     DataFrame
         ``backend_a, backend_b, diff, sd`` (of the difference over listeners)``, ci_low, ci_high`` (this pair alone,
-        BCa), ``low, high`` (simultaneous over all pairs), ``t, p, p_adjusted, n_users``. No rows below two backends;
-        so few listeners that no p can lie below alpha give infinite simultaneous limits.
+        BCa), ``low, high`` (simultaneous over all pairs), ``t, p, p_adjusted, n_users, n_differ`` (listeners whose
+        scores differ). No rows below two backends; so few listeners that no p can lie below alpha give infinite
+        simultaneous limits.
 
     Notes
     -----
@@ -125,19 +126,20 @@ def compare_pairs(table, rng, *, alpha=0.05, couples=None, n_resamples=2000, n_f
     couples = list(itertools.combinations(table.columns, 2)) if couples is None else couples
     columns = ["backend_a", "backend_b", "diff", "sd", "ci_low", "ci_high", "low", "high", "t", "p", "p_adjusted"]
     if not couples:
-        return pd.DataFrame(columns=[*columns, "n_users"])
+        return pd.DataFrame(columns=[*columns, "n_users", "n_differ"])
     differences = np.stack([(table[a] - table[b]).to_numpy(float) for a, b in couples], axis=1)
     n = len(table)
     frame = pd.DataFrame(couples, columns=columns[:2])
+    counts = {"n_users": n, "n_differ": differing(differences)}
     if n < 2:
         frame = frame.assign(diff=differences.mean(axis=0) if n else np.nan, sd=np.nan, ci_low=-np.inf, ci_high=np.inf)
-        return frame.assign(low=-np.inf, high=np.inf, t=0.0, p=1.0, p_adjusted=1.0, n_users=n)
+        return frame.assign(low=-np.inf, high=np.inf, t=0.0, p=1.0, p_adjusted=1.0, **counts)
     mean, sd = differences.mean(axis=0), differences.std(axis=0, ddof=1)
     low, high = statistics.bootstrap_means(differences, rng, n_resamples=n_resamples)
     tested, critical = _flipped(differences, rng, n_flips, alpha)
     half = np.full(len(sd), np.inf) if np.isinf(critical) else critical * sd / np.sqrt(n)
     frame = frame.assign(diff=mean, sd=sd, ci_low=low, ci_high=high, low=mean - half, high=mean + half)
-    return frame.assign(**tested, n_users=n)
+    return frame.assign(**tested, **counts)
 
 
 def arranged(study, recommender, split, label, pairs):

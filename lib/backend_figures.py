@@ -4,17 +4,14 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 
-from lib.backends import LABELS
-from lib.figures import COLOURS, GREY, MARKERS, in_order, panels
+from lib.figures import BAND, legend, panels, tracks_of
+from lib.looks import GREY, in_order, look, named
 
 _LINE = 0.19  # inches, of a pair
 _AROUND = 0.75  # inches, of axis and title
-VERDICTS = {"better": "#0072b2", "worse": "#0072b2", "equivalent within δ": "#009e73", "undecided": GREY}
-
-
-def name(backend):
-    """What figures call a backend."""
-    return LABELS.get(backend, {"factors": "true factors"}.get(backend, backend))
+_DECIDED, _EQUAL, _OPEN = ("#0072b2", "o", "#0072b2"), ("#d55e00", "D", "#d55e00"), (GREY, "o", "white")
+_RING = {"ms": 9, "mfc": "none", "mec": "black", "mew": 0.8}
+VERDICTS = {"better": _DECIDED, "worse": _DECIDED, "equivalent within δ": _EQUAL, "undecided": _OPEN}
 
 
 def forest_of_pairs(by_split, deltas, text_width, label):
@@ -40,15 +37,17 @@ def forest_of_pairs(by_split, deltas, text_width, label):
     figure, axes = _lines(text_width, len(first), by_split, sharey=True)
     for one, (split, pairs) in zip(axes[0], by_split.items(), strict=True):
         if deltas[split] > 0:
-            one.axvspan(-deltas[split], deltas[split], color="#e8e8e8", lw=0)
+            one.axvspan(-deltas[split], deltas[split], color=BAND, lw=0)
         one.axvline(0, color=GREY, lw=0.8)
-        colours = [VERDICTS[verdict] for verdict in pairs["verdict"]]
+        colours = [VERDICTS[verdict][0] for verdict in pairs["verdict"]]
         one.hlines(lines, pairs["low"], pairs["high"], colors=colours, lw=0.8)
         one.hlines(lines, pairs["ci_low"], pairs["ci_high"], colors=colours, lw=2.4)
-        one.scatter(pairs["diff"], lines, s=14, c="white", edgecolors=colours, lw=1, zorder=3)
+        for line, diff, verdict in zip(lines, pairs["diff"], pairs["verdict"], strict=True):
+            colour, marker, fill = VERDICTS[verdict]
+            one.plot(diff, line, marker, ms=4.5, color=colour, mfc=fill, zorder=3)
         one.set_xlabel(f"difference in {label[split]}")
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    texts = [f"{name(a)} − {name(b)}" for a, b in zip(first["backend_a"], first["backend_b"], strict=True)]
+    texts = [f"{named(a)} − {named(b)}" for a, b in zip(first["backend_a"], first["backend_b"], strict=True)]
     axes[0, 0].set_yticks(lines, texts)
     axes[0, 0].set_ylim(len(first) - 0.5, -0.5)
     _verdict_legend(figure)
@@ -73,21 +72,17 @@ def critical_differences(by_split, text_width):
     figure, axes = _lines(text_width, most + 1, by_split)  # one more for the legend
     for one, (places, joined) in zip(axes[0], by_split.values(), strict=True):
         lines = np.arange(len(places))
-        colours = [COLOURS.get(backend, GREY) for backend in places["backend"]]
-        one.hlines(lines, places["ci_low"], places["ci_high"], colors=colours, lw=1.4)
-        for line, colour, row in zip(lines, colours, places.itertuples(), strict=True):
-            one.plot(row.rank, line, MARKERS.get(row.backend, "o"), color=colour, ms=4.5)
+        _dots(one, places["backend"], places["rank"], places["ci_low"], places["ci_high"])
         order = list(places["backend"])
         for place, group in enumerate(joined):
             x = len(places) + 0.5 + 0.3 * place
             one.plot([x, x], [order.index(group[0]) - 0.25, order.index(group[-1]) + 0.25], color="black", lw=2.4)
-        one.set_yticks(lines, [name(backend) for backend in order])
+        one.set_yticks(lines, [named(backend) for backend in order])
         one.set_xlabel("place (1 is best)")
         one.set(xlim=(0.7, len(places) + 0.8 + 0.3 * max(0, len(joined) - 1)), ylim=(len(places) - 0.5, -0.5))
         one.set_xticks(range(1, len(places) + 1))
     if any(joined for _, joined in by_split.values()):
-        bar = mpl.lines.Line2D([], [], color="black", lw=2.4, label="not told apart")
-        figure.legend(handles=[bar], loc="outside lower center")
+        legend(figure, {"not told apart": {"color": "black", "lw": 2.4}})
     return figure
 
 
@@ -113,25 +108,19 @@ def cost_benefit(by_split, text_width, label):
         crowd = frame.groupby("seconds").cumcount()
         for row, beside in zip(frame.itertuples(), crowd, strict=True):
             x = row.seconds * 1.12**beside  # of equal cost: side by side
-            colour = COLOURS.get(row.backend, GREY)
-            one.plot([x, x], [row.ci_low, row.ci_high], color=colour, lw=1)
-            edge = {"mec": "black", "mew": 1.2} if row.frontier else {}
-            one.plot(
-                x,
-                row.value,
-                MARKERS.get(row.backend, "o"),
-                color=colour,
-                ms=5.5,
-                ls="",
-                label=name(row.backend),
-                **edge,
-            )
+            style = look(row.backend).line(ms=5)
+            one.plot([x, x], [row.ci_low, row.ci_high], color=style["color"], lw=1.2)
+            if row.frontier:
+                one.plot(x, row.value, "o", **_RING)
+            one.plot(x, row.value, ls="", **style)
         one.set_xscale("log")
-        one.set(title=f"{split.split('_')[0]} tracks", xlabel="cpu seconds a 30 s clip", ylabel=label[split])
+        one.set(title=tracks_of(split), xlabel="CPU seconds a 30 s clip", ylabel=label[split])
         one.margins(x=0.12)
-    ids = in_order(first["backend"])
-    handles = [_marker(backend) for backend in ids]
-    figure.legend(handles, [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
+        one.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        one.xaxis.set_major_formatter("{x:g}")
+        one.xaxis.set_minor_formatter("")
+    ring = {"none as good as cheaply": {"marker": "o", "ls": "", **_RING}}
+    legend(figure, _looks(first["backend"]) | ring)
     return figure
 
 
@@ -146,7 +135,7 @@ def widths(frame, text_width, label):
         _dots(one, ids, own["diff"], own["ci_low"], own["ci_high"])
         one.set_xlabel(f"common − native width, {label[split]}")
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
+    axes[0, 0].set_yticks(range(len(ids)), [named(backend) for backend in ids])
     axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
     return figure
 
@@ -172,12 +161,12 @@ def worlds(by_split, text_width, label):
     for one, (split, (frame, means)) in zip(axes[0], by_split.items(), strict=True):
         for line, backend in enumerate(ids):
             values = frame.loc[frame["backend"] == backend, "value"]
-            one.plot(values, np.full(len(values), line + 0.25), "|", color=COLOURS.get(backend, GREY), ms=5, alpha=0.6)
+            one.plot(values, np.full(len(values), line + 0.3), "|", color=look(backend).colour, ms=4, alpha=0.7)
         own = means.set_index("backend").loc[ids]
         _dots(one, ids, own["value"], own["ci_low"], own["ci_high"])
         one.set_xlabel(label[split])
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    axes[0, 0].set_yticks(range(len(ids)), [name(backend) for backend in ids])
+    axes[0, 0].set_yticks(range(len(ids)), [named(backend) for backend in ids])
     axes[0, 0].set_ylim(len(ids) - 0.5, -0.5)
     return figure
 
@@ -200,13 +189,12 @@ def beside_published(frame, text_width):
     names = [name for name in frame["recommender"].unique() if shared[name] > 1]
     ncols = min(4, len(names))
     figure, axes = panels(text_width, -(-len(names) // ncols), ncols, ratio=1.0, squeeze=False)
-    shown = {}
     for one, recommender in zip(axes.flat, names, strict=False):
         for row in frame[frame["recommender"] == recommender].itertuples():
-            colour, marker = COLOURS.get(row.backend, GREY), MARKERS.get(row.backend, "o")
-            one.plot([row.published] * 2, [row.ours_low, row.ours_high], color=colour, lw=1)
-            shown[row.backend], *_ = one.plot(row.published, row.ours, marker, color=colour, ms=5, ls="")
-        one.set(title=recommender.replace("_", " "), xlabel="published")
+            style = look(row.backend).line(ms=5)
+            one.plot([row.published] * 2, [row.ours_low, row.ours_high], color=style["color"], lw=1.2)
+            one.plot(row.published, row.ours, ls="", **style)
+        one.set(title=named(recommender), xlabel="NDCG, published")
         one.margins(x=0.3)
         one.set(xlim=(0, None), ylim=(0, None))
         one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(2))
@@ -214,9 +202,8 @@ def beside_published(frame, text_width):
     for empty in axes.flat[len(names) :]:
         empty.set_axis_off()
     for left in axes[:, 0]:
-        left.set_ylabel("ours")
-    ids = in_order(shown)
-    figure.legend([shown[i] for i in ids], [name(i) for i in ids], loc="outside lower center", ncols=min(5, len(ids)))
+        left.set_ylabel("NDCG, ours")
+    legend(figure, _looks(frame.loc[frame["recommender"].isin(names), "backend"].unique()))
     return figure
 
 
@@ -225,7 +212,7 @@ def _lines(text_width, n_lines, splits, *, sharey=False):
     ratio = (_LINE * n_lines + _AROUND) / text_width * len(splits)
     figure, axes = panels(text_width, 1, len(splits), ratio=ratio, sharey=sharey, squeeze=False)
     for one, split in zip(axes[0], splits, strict=True):
-        one.set_title(f"{split.split('_')[0]} tracks")
+        one.set_title(tracks_of(split))
         one.tick_params(axis="y", length=0)
         sns.despine(ax=one, left=True)
     return figure, axes
@@ -234,22 +221,20 @@ def _lines(text_width, n_lines, splits, *, sharey=False):
 def _dots(axes, ids, values, low, high):
     """A marker with its interval for each backend, one a line."""
     for line, (backend, value, start, stop) in enumerate(zip(ids, values, low, high, strict=True)):
-        axes.plot([start, stop], [line, line], color=COLOURS.get(backend, GREY), lw=1.2)
-        axes.plot(value, line, MARKERS.get(backend, "o"), color=COLOURS.get(backend, GREY), ms=4.5)
+        style = look(backend).line(ms=4.5)
+        axes.plot([start, stop], [line, line], color=style["color"], lw=1.2)
+        axes.plot(value, line, ls="", **style)
 
 
-def _marker(backend):
-    """What a legend shows of a backend."""
-    style = {"marker": MARKERS.get(backend, "o"), "color": COLOURS.get(backend, GREY), "ms": 5.5, "ls": ""}
-    return mpl.lines.Line2D([], [], **style)
+def _looks(backends):
+    """What a legend shows of backends."""
+    return {named(backend): look(backend).line(ls="", ms=5) for backend in in_order(backends)}
 
 
 def _verdict_legend(figure):
-    shown = {
-        "better or worse": VERDICTS["better"],
-        "equivalent within δ": VERDICTS["equivalent within δ"],
-        "undecided": GREY,
-    }
-    handles = [mpl.lines.Line2D([], [], color=colour, lw=2.4, label=text) for text, colour in shown.items()]
-    handles.append(mpl.patches.Patch(color="#e8e8e8", label="±δ"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    shown = {"better or worse": "better", "equivalent within δ": "equivalent within δ", "undecided": "undecided"}
+    entries = {}
+    for text, verdict in shown.items():
+        colour, marker, fill = VERDICTS[verdict]
+        entries[text] = {"color": colour, "marker": marker, "mfc": fill, "lw": 2.4}
+    legend(figure, entries | {"±δ": mpl.patches.Patch(color=BAND)})

@@ -216,9 +216,8 @@ def beside_published(metrics, todo):
     theirs = published().query("metric == 'NDCG'")
     theirs = theirs[theirs["k"] == theirs.groupby("split")["k"].transform("max")]
     theirs = theirs.rename(columns={"value": "published", "k": "k_published"})
-    primary = metrics["k"] == metrics["split"].map({split: task.cutoffs[0] for split, task in todo.items()})
-    ours = metrics[primary & (metrics["metric"] == "NDCG") & (metrics["control"] == "real")]
-    ours = ours[ours["seed"] == results.MEAN_OF_SEEDS]
+    ours = results.at_primary(metrics, todo)
+    ours = ours[(ours["control"] == "real") & (ours["seed"] == results.MEAN_OF_SEEDS)]
     ours = ours.rename(columns={"value": "ours", "ci_low": "ours_low", "ci_high": "ours_high", "k": "k_ours"})
     keys = ["split", "recommender", "backend"]
     both = ours[[*keys, "ours", "ours_low", "ours_high", "k_ours"]]

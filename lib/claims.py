@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lib import backends, results, statistics
-from lib.effects import effect_sizes
+from lib.effects import differing, effect_sizes
 from lib.results import Run
 
 AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "collaborative", "chance")
@@ -55,8 +55,9 @@ def comparisons(study, recommender, split):
     Returns
     -------
     DataFrame
-        Rows of ``comparisons.parquet`` but for the column ``study``. Against `shuffled` p is from permutations of
-        tracks: for KNN, and for whatever ran under 99 of them or more, adjusted over backends by max-T
+        Rows of ``comparisons.parquet`` but for the column ``study``, with ``against`` and ``n_differ``: the listeners
+        whose scores differ, from 0 where the reference is no list but an expectation. Against `shuffled` p is from
+        permutations of tracks: for KNN, and for whatever ran under 99 of them or more, adjusted over backends by max-T
         (``lib.statistics.max_t``); for models trained under fewer from ``lib.statistics.trained_test``, adjusted by
         Holm. Against all else p is from paired randomisation over users, adjusted over backends by Holm. ``test``
         says which. Intervals are BCa bootstraps over users, and over trainings where there are several: they describe,
@@ -99,7 +100,7 @@ def comparisons(study, recommender, split):
         "ci_high",
     ]
     rows = pd.concat(rows, ignore_index=True).assign(split=split, recommender=recommender)
-    return rows[[*order, "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations", "against"]]
+    return rows[[*order, "p", "p_adjusted", "test", "n_users", "n_seeds", "n_permutations", "against", "n_differ"]]
 
 
 def overview(frame, against):
@@ -274,6 +275,9 @@ def _compare(study, recommender, split, backend, other):
     found = statistics.paired_difference_of_seeds(*by_seed, rng, n_resamples=study.parameters.n_bootstrap)
     real, reference = (results.mean_of_seeds([frame.drop(columns="seed")]) for frame in by_seed)
     found["p"] = statistics.randomisation_p(real, reference, rng).to_numpy()
+    of_lists = other.control != "shuffled" and other.recommender != "chance"
+    real, reference = statistics.align(real, reference)
+    found["n_differ"] = differing(real - reference if of_lists else real)
     return found.drop(columns=["n_seeds_a", "n_seeds_b"]).assign(
         backend_a=backend,
         control_a="real",

@@ -7,8 +7,9 @@ Pseudo-backends have no table in the vector store: one-hot labels (the parameter
 import numpy as np
 import pandas as pd
 
+from lib.tables import read_parquet
 from lib.taste import true_factors
-from lib.vectors import Vectors
+from lib.vectors import Vectors, VectorStore
 
 FACTORS = "factors"
 MOST_LABELS = 8192
@@ -77,6 +78,12 @@ def vectors(study, tracks, store, backend):
     if backend == FACTORS:
         return factor_vectors(tracks, study.parameters.factor_weights or None)
     return store.read(backend)
+
+
+def stored(study, backend):
+    """As `vectors`, from the tracks and the store of a study."""
+    tracks = read_parquet(study.path("data", "tracks.parquet"))
+    return vectors(study, tracks, VectorStore(study.path("vectors.lance")), backend)
 
 
 def factor_vectors(tracks, weights=None):

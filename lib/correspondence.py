@@ -33,11 +33,9 @@ def recommender_scores(study, todo):
         ``recommender, split, k, backend, untrained, value, ci_low, ci_high``; a twin goes by its own name, with the
         score of the first backend that it is the twin of.
     """
-    rows = results.current(study)
-    first = {split: task.cutoffs[0] for split, task in todo.items()}
+    rows = results.at_primary(results.current(study), todo)
     own = rows["backend"].isin(study.parameters.backend_ids) & rows["control"].isin(["real", "untrained"])
-    at = rows["split"].isin(results.TEST_SPLITS) & (rows["k"] == rows["split"].map(first))
-    rows = rows[own & at & (rows["metric"] == "NDCG") & (rows["seed"] == results.MEAN_OF_SEEDS)]
+    rows = rows[own & rows["split"].isin(results.TEST_SPLITS) & (rows["seed"] == results.MEAN_OF_SEEDS)]
     rows = rows.assign(untrained=rows["control"] == "untrained")
     twin = rows["backend"].map(backends.UNTRAINED)
     rows = rows.assign(backend=twin.where(rows["untrained"], rows["backend"]))
@@ -60,7 +58,7 @@ def paired(tasks, found, *, label, model, recommender, split):
     Returns
     -------
     DataFrame
-        ``backend, untrained, x, x_low, x_high, y, y_low, y_high``.
+        ``backend, untrained, x, x_low, x_high, y, y_low, y_high`` and ``task``, where ``tasks`` tells its kind.
     """
     left = tasks[(tasks["label"] == label) & (tasks["model"] == model)]
     right = found[(found["recommender"] == recommender) & (found["split"] == split)]
@@ -69,7 +67,8 @@ def paired(tasks, found, *, label, model, recommender, split):
         side[["backend", "untrained", *names]].rename(columns={old: axis + new for old, new in names.items()})
         for side, axis in ((left, "x"), (right, "y"))
     ]
-    return sides[0].merge(sides[1].drop(columns="untrained"), on="backend").reset_index(drop=True)
+    points = sides[0].merge(sides[1].drop(columns="untrained"), on="backend").reset_index(drop=True)
+    return points.assign(task=left["task"].iloc[0]) if "task" in left and len(left) else points
 
 
 def correlations(tasks, found, alpha=0.05):

@@ -6,19 +6,14 @@ of simulated listeners can be taken for one of real ones, and several studies st
 
 import ast
 import json
-import math
 import re
 
 import pandas as pd
 
-from lib import provenance, results
-from lib.figures import escape_tex
-from lib.tables import read_parquet, write_atomically
+from lib import provenance, quoted, thesis_preview
+from lib.tables import write_atomically
 
-DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-QUESTIONS = ("rq1", "rq2", "rq3")
 _ANY = r"\w+"  # what a notebook fills in of a name
-NUMBER_COLUMNS = ["macro", "value", "file", "row"]
 CONTENT_COLUMNS = ["file", "notebook", "section", "study", "world", "data", "commit"]
 
 
@@ -44,7 +39,7 @@ def to_thesis(study, folder):
         Where two numbers would have one macro, or a figure's data name listeners of a real study.
     """
     drawn = sorted(study.path("figures").glob("[!.]*"))
-    if not drawn or not study.path("answers.json").is_file():
+    if not drawn:
         raise FileNotFoundError(
             f"Expected figures and answers of study {study.name}, found none: "
             f"run 'make workbook STUDY={study.name}' first."
@@ -52,7 +47,7 @@ def to_thesis(study, folder):
     stamp = f"{study.name}-{study.world}"
     files = {path.name: path.read_bytes() for path in drawn}
     _refuse_listeners(study, files)
-    found = numbers(study)
+    found = quoted.numbers(study)
     listed = contents(study, list(files))
     files[f"numbers--{stamp}.tex"] = _macros(found, stamp).encode()
     files[f"numbers--{stamp}.csv"] = found.to_csv(index=False).encode()
@@ -64,33 +59,6 @@ def to_thesis(study, folder):
             old.unlink()
     _write_overview(folder)
     return sorted(files)
-
-
-def numbers(study):
-    """Every number of a study that a text may quote, with its macro.
-
-    Parameters
-    ----------
-    study : Study
-
-    Returns
-    -------
-    DataFrame
-        ``macro`` (letters alone, without the backslash), ``value`` (LaTeX), ``file`` (in the study's folder of results)
-        and ``row`` (what stands there). Answers, then scores of the test splits averaged over seeds, then comparisons;
-        what was not computed has no macro, so that quoting it stops LaTeX.
-    """
-    prefix = macro_name(study.name, study.world)
-    prefix = prefix[0].lower() + prefix[1:]
-    rows = [*_of_answers(results.answers(study)), *_of_metrics(study), *_of_comparisons(study)]
-    found = pd.DataFrame(
-        [(prefix + macro, *rest) for macro, *rest in rows if rest[0] is not None], columns=NUMBER_COLUMNS
-    )
-    twice = found["macro"][found["macro"].duplicated()]
-    if len(twice):
-        both = " and ".join(found.loc[found["macro"] == twice.iloc[0], "row"])
-        raise ValueError(f"Expected one number a macro, found \\{twice.iloc[0]} for {both}; give one another name.")
-    return found
 
 
 def contents(study, names):
@@ -119,104 +87,6 @@ def contents(study, names):
         at = next((where for pattern, *where in saved if re.fullmatch(pattern, stem)), ["–", "–"])
         rows.append([name, *at, study.name, study.world, data, ran.get("commit", "unknown")])
     return pd.DataFrame(rows, columns=CONTENT_COLUMNS)
-
-
-def macro_name(*words):
-    """Words as one name of letters: ``hot_test`` and ``NDCG@50`` become ``HotTestNDCGAtFiveZero``.
-
-    Examples
-    --------
-    >>> macro_name("demo_h25", "mock", "rq1")
-    'DemoHTwoFiveMockRqOne'
-    """
-    spelled = [re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", word.replace("@", " At ")) for word in words]
-    parts = re.split(r"[^A-Za-z]+", " ".join(spelled))
-    return "".join(part[:1].upper() + part[1:] for part in parts)
-
-
-def as_number(value, decimals=3, *, smallest=None):
-    r"""A number as LaTeX sets it, or None where there is none.
-
-    Parameters
-    ----------
-    value : float or None
-    decimals : int
-    smallest : float, optional
-        What is below is only said to be.
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> as_number(-0.0123), as_number(0.0002, smallest=0.001), as_number(-0.0001)
-    ('$-$0.012', '$<$0.001', '0.000')
-    """
-    if value is None or not math.isfinite(value):
-        return None
-    if smallest is not None and value < smallest:
-        return f"$<${smallest:g}"
-    text = f"{value:.{decimals}f}"
-    if float(text) == 0:
-        return text.lstrip("-")
-    return text.replace("-", "$-$")
-
-
-def _of_answers(answers):
-    file = "answers.json"
-    yield "World", escape_tex(answers["world"]), file, "world"
-    yield "ContentStrength", as_number(answers["content_strength"], 2), file, "content_strength"
-    for question in QUESTIONS:
-        answer, name = answers[question], macro_name(question)
-        low, high = answer["ci"] or (None, None)
-        for part, value in (
-            *((part, answer[part] and escape_tex(answer[part].replace("_", " "))) for part in ("status", "verdict")),
-            *((part, answer[part] and escape_tex(answer[part])) for part in ("statement", "test")),
-            ("n", as_number(answer["n"], 0)),
-            ("estimate", as_number(answer["estimate"], 4)),
-            ("low", as_number(low, 4)),
-            ("high", as_number(high, 4)),
-            ("p", as_number(answer["p"], smallest=0.001)),
-        ):
-            yield name + macro_name(part), value, file, f"{question} {part}"
-
-
-def _of_metrics(study):
-    file = "metrics.parquet"
-    if not study.path(file).is_file():
-        return
-    rows = results.current(study)
-    rows = rows[rows["split"].isin(results.TEST_SPLITS) & (rows["seed"] == results.MEAN_OF_SEEDS)]
-    for split, n in rows.groupby("split")["n_users"].first().items():
-        yield macro_name(split.removesuffix("_test"), "N"), as_number(n, 0), file, f"{split} n_users"
-    for row in rows.to_dict("records"):
-        key = (row["split"], row["recommender"], row["backend"], row["control"], f"{row['metric']}@{row['k']}")
-        name = macro_name(row["split"].removesuffix("_test"), *key[1:])
-        for part, value in (
-            ("", as_number(row["value"])),
-            ("Low", as_number(row["ci_low"])),
-            ("High", as_number(row["ci_high"])),
-        ):
-            yield name + part, value, file, " ".join([*key, {"": "value"}.get(part, part.lower())])
-
-
-def _of_comparisons(study):
-    file = "comparisons.parquet"
-    if not study.path(file).is_file():
-        return
-    for row in read_parquet(study.path(file)).to_dict("records"):
-        a, b = (f"{row[f'backend_{side}']} {row[f'control_{side}']}" for side in "ab")
-        metric = f"{row['metric']}@{row['k']}"
-        name = macro_name(row["split"].removesuffix("_test"), row["recommender"], a, "over", b, metric)
-        for part, value in (
-            ("Diff", as_number(row["diff"])),
-            ("DiffLow", as_number(row["ci_low"])),
-            ("DiffHigh", as_number(row["ci_high"])),
-            ("P", as_number(row["p"], smallest=0.001)),
-            ("PAdjusted", as_number(row["p_adjusted"], smallest=0.001)),
-        ):
-            yield name + part, value, file, f"{row['split']} {row['recommender']} {a} over {b} {metric} {part}"
 
 
 def _macros(found, stamp):
@@ -265,25 +135,42 @@ def _pattern(name):
 
 
 def _write_overview(folder):
-    """``numbers.tex`` and ``README.md`` of all studies that lie in the folder."""
+    """``numbers.tex``, ``README.md`` and ``thesis_preview.tex`` of all studies that lie in the folder."""
+    listed = _of_all(folder, "contents")
     lines = [
         "% all quoted numbers; every macro names its study and its world",
         "\\providecommand{\\figuresfolder}{figures}",
         *(f"\\input{{\\figuresfolder/{path.stem}}}" for path in sorted(folder.glob("numbers--*.tex"))),
     ]
     _write(folder / "numbers.tex", "\n".join([*lines, ""]).encode())
-    listed = [pd.read_csv(path, dtype=str) for path in sorted(folder.glob("contents--*.csv"))]
-    _write(folder / "README.md", _readme(pd.concat(listed, ignore_index=True)).encode())
+    _write(folder / "README.md", _readme(listed).encode())
+    prefixes = [quoted.prefix(study, world) for study, world in zip(listed["study"], listed["world"], strict=True)]
+    preview = thesis_preview.document(listed.assign(prefix=prefixes), _of_all(folder, "numbers"))
+    _write(folder / f"{thesis_preview.NAME}.tex", preview.encode())
+
+
+def _of_all(folder, kind):
+    """One list of every study that lies in a folder."""
+    frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in sorted(folder.glob(f"{kind}--*.csv"))]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _readme(listed):
     lines = [
         "# What lies here, and where it comes from",
         "",
-        "Written by `make thesis STUDY=…`; nothing here is typed. Figures are PDF and PNG with the data behind them",
-        "(CSV) and their caption; tables are booktabs LaTeX and CSV. `numbers.tex` inputs every number as a macro (say",
-        "`\\newcommand{\\figuresfolder}{…}` before, where this folder is not `figures`); `numbers--*.csv` says which",
-        "row of which result each macro is.",
+        "Written by `make thesis STUDY=…`; nothing here is typed. A thesis says once",
+        "",
+        "    \\usepackage[T1]{fontenc}",
+        "    \\usepackage{lmodern,graphicx,booktabs,longtable,array}",
+        "    \\newcommand{\\figuresfolder}{figures} % where this folder lies",
+        "    \\input{\\figuresfolder/numbers}",
+        "",
+        "and then a line for each figure or table of the list below, `\\input{\\figuresfolder/rq1--demo-mock}`, which",
+        "brings its caption, long and short, and its label (`fig:…`, `tab:…`), and a word for each number, such as",
+        "`\\demoMockClipSeconds`; `numbers--*.csv` says which row of which result each is. `thesis_preview.tex` shows",
+        "all that lies here: `pdflatex thesis_preview.tex`, twice. Beside each figure lie the data behind it (CSV), a",
+        "PNG, and its caption as plain text. More: docs/thesis.md.",
         "",
         "| figure or table | files | notebook | section | study | world | data | commit |",
         "|---|---|---|---|---|---|---|---|",

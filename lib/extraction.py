@@ -48,6 +48,11 @@ class Extraction(NamedTuple):
     reused: int
     failed: pd.DataFrame
 
+    def in_words(self):
+        """A sentence on what was done, what was there and what is left out."""
+        done = f"{self.embedded} clips embedded now, {self.reused} were there already"
+        return f"{done}, {len(self.failed)} failed and are left out"
+
 
 def extract(tracks, backend, store, cache, *, keep_features=True, batch_size=8, progress=show):
     """Fill a study's table of one backend.

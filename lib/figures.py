@@ -1,10 +1,12 @@
 """How figures and tables look, and one call that saves each with the data behind it.
 
-Statistical plots are seaborn, sized by tueplots as a share of the thesis's text width. Every backend has one colour and
-one marker everywhere, safe for the colour-blind (Okabe and Ito) and told apart in grey by its marker.
+Statistical plots are seaborn, sized by tueplots as a share of the thesis's text width. Colours, markers, names and
+order are those of `lib.looks`.
 """
 
+import difflib
 import math
+import textwrap
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -13,41 +15,17 @@ import seaborn as sns
 from tueplots import axes as tue_axes
 from tueplots import figsizes
 
-from lib.backends import LABELS
+from lib import latex, latex_tables
+from lib.looks import BACKENDS, GREY, RECOMMENDERS, in_order, label_looks, look, named
+from lib.looks import CONTROLS as _CONTROLS
 from lib.tables import write_atomically
 
-COLOURS = {
-    "mfcc": "#7a7a7a",
-    "musicnn_msd": "#0072b2",
-    "musicnn_mtt": "#56b4e9",
-    "vgg_msd": "#d55e00",
-    "vgg_mtt": "#e69f00",
-    "mert_95m": "#007a5a",
-    "mert_330m": "#009e73",
-    "music2vec": "#cc79a7",
-    "musicfm": "#8c5fa8",
-    "encodecmae": "#b8a800",
-    "jukebox": "#5b3a1e",
-    "mule": "#2f4b7c",
-    "muq": "#a05195",
-    "muq_mulan": "#d45087",
-    "crepe": "#7b8b00",
-    "crepe_tiny": "#b5c334",
-    "vibenet": "#006d77",
-    "artist": "#000000",
-    "genre": "#444444",
-    "factors": "#8c2d04",
-}
-MARKERS = dict(zip(COLOURS, "osD^vPXdph*<H8234s>1", strict=True))
-CONTROL_COLOURS = {
-    "real": "#0072b2",
-    "untrained": "#e69f00",
-    "shuffled": "#9a9a9a",
-    "random": "#c8c8c8",
-    "profile_swap": "#cc79a7",
-    "id_only": "#009e73",
-}
-GREY = "#8a8a8a"
+COLOURS = {name: colour for name, (colour, _) in (BACKENDS | RECOMMENDERS).items()}
+MARKERS = {name: marker for name, (_, marker) in (BACKENDS | RECOMMENDERS).items()}
+CONTROL_COLOURS = {name: colour for name, (colour, _) in _CONTROLS.items()}
+BAND = "#e8e8e8"  # of a smallest effect of interest, or an interval
+RULE = "#ececec"  # a thin line that leads the eye
+CHANCE = {"color": "black", "lw": 0.8, "ls": (0, (1, 2))}  # keywords of the line of chance, everywhere
 _LINE_HEIGHT = 0.145  # inches, of a dot with its interval among many
 _GROUP_GAP = 0.8  # of a line, between groups
 _AROUND = 7  # lines, of title, axis and legend
@@ -55,14 +33,31 @@ _PANELS_A_ROW = 4
 _TMLR_WIDTH = 6.5  # inches: the text width behind tueplots' tmlr2023, which is scaled to the thesis's own
 
 
-def use_style(font_size):
-    """Set the look of all figures of this kernel; `font_size` in points, as the caption's."""
+def use_style(font_size, font_family="DejaVu Sans"):
+    """Set the look of all figures of this kernel.
+
+    Parameters
+    ----------
+    font_size : float
+        Points, as the caption's.
+    font_family : str
+        A family that matplotlib finds: "DejaVu Serif", "STIXGeneral", or one that is installed.
+
+    Raises
+    ------
+    ValueError
+        Where there is no such family; matplotlib would take another and only warn.
+    """
+    known = mpl.font_manager.get_font_names()
+    if font_family not in known:
+        near = ", ".join(difflib.get_close_matches(font_family, known, n=3)) or "DejaVu Sans, DejaVu Serif, STIXGeneral"
+        raise ValueError(f"Expected a font family that matplotlib finds, found {font_family!r}; try {near}.")
     sns.set_theme(style="ticks", context="paper")
     small = font_size - 1
     mpl.rcParams.update(figsizes.tmlr2023() | tue_axes.lines())
     mpl.rcParams.update(
         {
-            "font.family": "DejaVu Sans",
+            "font.family": font_family,
             "font.size": font_size,
             "axes.labelsize": font_size,
             "axes.titlesize": font_size,
@@ -71,6 +66,8 @@ def use_style(font_size):
             "legend.fontsize": small,
             "legend.title_fontsize": small,
             "legend.frameon": False,
+            "lines.solid_capstyle": "butt",  # an interval ends where it ends
+            "figure.constrained_layout.wspace": 0.05,  # so that the ticks of neighbours do not touch
             "axes.spines.top": False,
             "axes.spines.right": False,
             "pdf.fonttype": 42,  # embedded as TrueType, so that text stays text
@@ -106,7 +103,7 @@ def panels(text_width, nrows=1, ncols=1, *, share=1.0, ratio=0.618, **options):
 
 
 def save(figure, name, data, study, caption):
-    """Save a figure as PDF and PNG, the data behind it as CSV and its caption, into the study's ``figures/``.
+    """Save a figure as PDF, PNG and LaTeX, the data behind it as CSV and its caption, into the study's ``figures/``.
 
     Two runs on the same data write the same bytes. Study and world are part of every file name and caption.
 
@@ -119,8 +116,10 @@ def save(figure, name, data, study, caption):
         What is drawn.
     study : Study
     caption : str
-        A sentence or two, as under the figure in the thesis.
+        A sentence or two, as under the figure in the thesis; ``lib.latex.short_caption`` makes the short one of it.
+        How many listeners there are is added where ``data`` has ``split`` and ``n_users``.
     """
+    caption += _listeners(data)
     stem = _stem(name, study)
     folder = study.path("figures")
     for suffix, metadata in (
@@ -130,30 +129,25 @@ def save(figure, name, data, study, caption):
         with write_atomically(folder / f"{stem}{suffix}") as beside:
             figure.savefig(beside, metadata=metadata)
     _write_text(folder / f"{stem}.csv", data.to_csv(index=False, float_format="%.6g"))
-    _write_text(folder / f"{stem}.caption.txt", f"{caption} {_world_sentence(study)}\n")
+    _write_text(folder / f"{stem}.caption.txt", f"{caption} {latex.world_sentence(study)}\n")
+    share = figure.get_size_inches()[0] / study.parameters.text_width
+    _write_text(folder / f"{stem}.tex", latex.figure(stem, caption, study, share))
 
 
 def save_table(frame, name, study, caption):
-    """Save a table of text cells as booktabs LaTeX and CSV into the study's ``figures/``.
+    """Save a table of text cells as booktabs LaTeX that fits the text's width, and as CSV, into ``figures/``.
 
     Parameters
     ----------
     frame : DataFrame
-        Cells are strings, as ``mean_with_interval`` makes them; the index is the first column.
+        Cells are strings, as ``mean_with_interval`` makes them; an index that is more than numbers of lines comes
+        first.
     name, study, caption
         As for ``save``.
     """
     stem = _stem(name, study)
-    escaped = frame.reset_index().map(lambda cell: escape_tex(str(cell))).rename(columns=escape_tex)
-    latex = escaped.to_latex(
-        index=False,
-        escape=False,
-        caption=escape_tex(f"{caption} {_world_sentence(study)}"),
-        label=f"tab:{stem}",
-        position="tbp",
-    )
-    _write_text(study.path("figures", f"{stem}.tex"), latex)
-    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv())
+    _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study))
+    _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
 
 
 def mean_with_interval(rows):
@@ -175,21 +169,32 @@ def signed_with_interval(difference, low, high):
     return f"{difference:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
 
 
-def means(axes, frame, *, label, colour):
+def means(axes, frame, *, label, colour=None):
     """Means with their intervals, one a line, top line first: ``value, ci_low, ci_high`` and the column `label`.
 
-    `colour` is one for all, or a list with one for each.
+    `colour` is one for all; without it each has the look of what its line names.
     """
-    lines = range(len(frame))
-    axes.hlines(lines, frame["ci_low"], frame["ci_high"], colors=colour, lw=1.2)
-    axes.scatter(frame["value"], lines, s=16, c=colour, lw=0, zorder=3)
-    axes.set_yticks(lines, frame[label])
+    shown = [look(name) for name in frame[label]]
+    if colour:
+        shown = [one._replace(colour=colour, marker="o", fill=colour) for one in shown]
+    _dots(axes, frame, range(len(frame)), shown)
+    axes.set_yticks(range(len(frame)), [named(name) for name in frame[label]])
     axes.set_ylim(len(frame) - 0.5, -0.5)
+
+
+def _dots(axes, frame, lines, looks, size=14):
+    """Means with their intervals at given lines; none is cut off by the frame of the axes."""
+    colours = [one.colour for one in looks]
+    axes.hlines(lines, frame["ci_low"], frame["ci_high"], colors=colours, lw=1.2)
+    shapes = [mpl.markers.MarkerStyle(one.marker) for one in looks]
+    points = axes.scatter(frame["value"], lines, s=size, lw=0.9, zorder=3, clip_on=False)
+    points.set(facecolors=[one.fill for one in looks], edgecolors=colours)
+    points.set_paths([shape.get_path().transformed(shape.get_transform()) for shape in shapes])
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
 
 
-def dots(frame, text_width, *, panel, label, hue, colours, scale="", reference=None):
+def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", reference=None):
     """Means with their intervals in small panels that share their lines, with one legend.
 
     Parameters
@@ -199,12 +204,14 @@ def dots(frame, text_width, *, panel, label, hue, colours, scale="", reference=N
         without a value in a panel is left empty there.
     text_width : float
         Of the thesis, inches.
-    panel, label, hue : str
-        Columns that name a panel, a line, and what decides a line's colour.
-    colours : dict of {str: colour}
+    panel, label : str
+        Columns that name a panel and a line.
+    hue : str, optional
+        Column with what decides a line's look; without it a line has the look of what it names.
+    looks : dict of {str: lib.looks.Look}, optional
         Of the values of `hue`, in the order of the legend.
-    scale : str
-        What all panels measure, on one scale that starts at 0; without it each panel has its own.
+    scale : str or dict of {str: str}
+        What all panels measure, on one scale that starts at 0; or for each panel its unit, on a scale of its own.
     reference : float, optional
         Where a line is drawn in every panel; the scale then need not start at 0.
 
@@ -214,33 +221,49 @@ def dots(frame, text_width, *, panel, label, hue, colours, scale="", reference=N
     """
     lines = pd.Index(frame[label].unique(), name=label)
     names = list(frame[panel].unique())
-    hues = frame.drop_duplicates(label).set_index(label)[hue]
+    shown = [look(name) for name in lines]
+    if hue:
+        hues = frame.drop_duplicates(label).set_index(label)[hue]
+        shown = [looks[hues[line]] for line in lines]
+    units = scale if isinstance(scale, dict) else {}
     ncols = min(_PANELS_A_ROW, len(names))
     ratio = _LINE_HEIGHT * (len(lines) + _AROUND) * ncols / text_width
     figure, axes = panels(
-        text_width, -(-len(names) // ncols), ncols, ratio=ratio, squeeze=False, sharey=True, sharex=bool(scale)
+        text_width, -(-len(names) // ncols), ncols, ratio=ratio, squeeze=False, sharey=True, sharex=not units
     )
     for one, name in zip(axes.flat, names, strict=False):
-        own = frame[frame[panel] == name].set_index(label).reindex(lines).reset_index()
-        if reference is not None:
-            one.axvline(reference, color=GREY, lw=0.8)
-        means(one, own, label=label, colour=[colours[hues[line]] for line in lines])
-        one.set(title=name, xlabel=scale)
-        one.grid(axis="y", color="#ececec", lw=0.6)
-        one.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
-        one.tick_params(axis="x", labelbottom=True)
-    if scale and reference is None:
-        axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
+        own = frame[frame[panel] == name].set_index(label).reindex(lines)
+        _panel_of_dots(one, own, shown, reference, size=14 if ncols < 3 else 9)
+        one.set(title=named(name), xlabel=units.get(name, ""))
+    if not units:
+        letters = int(text_width * 72 / ncols / (0.6 * mpl.rcParams["axes.labelsize"]) * 0.8)
+        for last in axes.flat[max(0, len(names) - ncols) : len(names)]:
+            last.set_xlabel(textwrap.fill(scale, max(8, letters)))
+        if reference is None:
+            axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
     for empty in axes.flat[len(names) :]:
         empty.set_axis_off()
-    _colour_legend(figure, colours)
+    if looks and len(looks) > 1:
+        legend(figure, {name: one.line(lw=1.2) for name, one in looks.items()})
     return figure
+
+
+def _panel_of_dots(axes, own, looks, reference, size):
+    """One panel of `dots`, on faint lines that lead from the name to the dot, small enough to show short intervals."""
+    if reference is not None:
+        axes.axvline(reference, color=GREY, lw=0.8)
+    _dots(axes, own, range(len(own)), looks, size)
+    axes.set_yticks(range(len(own)), [named(name) for name in own.index])
+    axes.set_ylim(len(own) - 0.5, -0.5)
+    axes.grid(axis="y", color=RULE, lw=0.6)
+    axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
+    axes.tick_params(axis="x", labelbottom=True)
 
 
 def by_control(rows, todo, splits, backend, text_width):
     """NDCG of recommenders under every control, one panel a split, with intervals over users.
 
-    Lines of a recommender stand together; colours are the controls'.
+    Lines of a recommender stand together; looks are the controls', or the recommender's own where it has no vectors.
 
     Parameters
     ----------
@@ -260,7 +283,7 @@ def by_control(rows, todo, splits, backend, text_width):
     """
     rows = rows[(rows["metric"] == "NDCG") & (rows["seed"] == -1) & rows["split"].isin(splits)]
     order = {name: place for place, name in enumerate(rows["recommender"].unique())}
-    places = {control: place for place, control in enumerate([*CONTROL_COLOURS, "–"])}
+    places = {control: place for place, control in enumerate([*_CONTROLS, "–"])}
     keys = rows[["recommender", "control"]].drop_duplicates()
     keys = keys.sort_values(["recommender", "control"], key=lambda column: column.map(order | places))
     height = _LINE_HEIGHT * (len(keys) + _GROUP_GAP * len(order) + _AROUND)
@@ -271,14 +294,10 @@ def by_control(rows, todo, splits, backend, text_width):
         k = todo[split].cutoffs[0]
         drawn = keys.merge(rows[(rows["split"] == split) & (rows["k"] == k)], how="left")
         _grouped(panel, drawn)
-        panel.set(title=f"{split.split('_')[0]} tracks", xlabel=f"NDCG@{k}", xlim=(0, None))
+        panel.set(title=tracks_of(split), xlabel=f"NDCG@{k}", xlim=(0, None))
         panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    shown = {
-        control.replace("_", " "): colour
-        for control, colour in CONTROL_COLOURS.items()
-        if control in set(keys["control"])
-    }
-    _colour_legend(figure, shown, title=LABELS.get(backend, backend))
+    shown = {named(control): look(control).line(lw=1.2) for control in _CONTROLS if control in set(keys["control"])}
+    legend(figure, shown, title=named(backend))
     return figure
 
 
@@ -286,22 +305,50 @@ def _grouped(axes, frame):
     """Means of groups of controls, a gap between recommenders, the recommender's name at the middle of its lines."""
     group = frame["recommender"].ne(frame["recommender"].shift()).cumsum() - 1
     lines = frame.index + _GROUP_GAP * group
-    colours = [CONTROL_COLOURS.get(control, GREY) for control in frame["control"]]
-    axes.hlines(lines, frame["ci_low"], frame["ci_high"], colors=colours, lw=1.2)
-    axes.scatter(frame["value"], lines, s=16, c=colours, lw=0, zorder=3)
+    pairs = zip(frame["control"], frame["recommender"], strict=True)
+    _dots(axes, frame, lines, [look(control if control in _CONTROLS else name) for control, name in pairs])
     middles = lines.groupby(group).mean()
-    axes.set_yticks(middles, frame["recommender"].groupby(group).first())
+    axes.set_yticks(middles, [named(name) for name in frame["recommender"].groupby(group).first()])
     axes.set_ylim(lines.max() + 0.7, -0.7)
-    axes.tick_params(axis="y", length=0)
-    sns.despine(ax=axes, left=True)
+    for end in lines.groupby(group).max()[:-1]:
+        axes.axhline(end + (1 + _GROUP_GAP) / 2, color=RULE, lw=0.6)
 
 
-def _colour_legend(figure, colours, **options):
-    """One legend below all panels: a dot of each colour."""
+def tracks_of(split):
+    """Name of a panel: ``hot tracks`` or ``cold tracks``."""
+    return f"{split.split('_')[0]} tracks"
+
+
+def legend(figure, entries, **options):
+    """One legend below all panels, in as many columns as its words leave room for.
+
+    Parameters
+    ----------
+    figure : Figure
+    entries : dict of {str: dict or artist}
+        Name to keywords of ``matplotlib.lines.Line2D``, or to what is shown itself.
+    **options
+        For ``Figure.legend``.
+    """
     handles = [
-        mpl.lines.Line2D([], [], color=colour, marker="o", ms=4, lw=1.2, label=name) for name, colour in colours.items()
+        mpl.lines.Line2D([], [], **({"ms": 4} | entry)) if isinstance(entry, dict) else entry
+        for entry in entries.values()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, len(handles)), **options)
+    width, height = figure.get_size_inches()
+    ncols = _columns(list(entries), width * 72 / mpl.rcParams["legend.fontsize"])
+    below = -(-len(handles) // ncols) - 1  # rows below the first, for which the figure grows
+    figure.set_size_inches(width, height + max(0, below) * 1.5 * mpl.rcParams["legend.fontsize"] / 72)
+    figure.legend(handles, list(entries), loc="outside lower center", ncols=ncols, **options)
+
+
+def _columns(words, width):
+    """How many columns of a legend fit into so many heights of a letter."""
+    for ncols in range(len(words), 1, -1):
+        rows = -(-len(words) // ncols)
+        longest = [max(map(len, words[start : start + rows])) for start in range(0, len(words), rows)]
+        if sum(0.6 * length + 4.6 for length in longest) <= width:
+            return len(longest)
+    return 1
 
 
 def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
@@ -324,29 +371,25 @@ def forest(axes, frame, *, group, groups, colour, reference=0.0, margin=None):
         Smallest effect of interest, drawn as a band around `reference`.
     """
     if margin:
-        axes.axvspan(reference - margin, reference + margin, color="#e8e8e8", lw=0, label="±δ")
+        axes.axvspan(reference - margin, reference + margin, color=BAND, lw=0, label="±δ")
     axes.axvline(reference, color=GREY, lw=0.8)
+    for place in range(1, len(groups)):
+        axes.axhline(place - 0.5, color=RULE, lw=0.6)
     ids = in_order(frame[colour].unique())
     labelled = set()
     for row in frame[frame[group].isin(groups)].to_dict("records"):
         backend = row[colour]
-        line = groups.index(row[group]) + (ids.index(backend) - (len(ids) - 1) / 2) * 0.8 / len(ids)
-        style = {"color": COLOURS.get(backend, GREY)}
-        axes.plot([row["ci_low"], row["ci_high"]], [line, line], lw=1.2, **style)
-        label = None if backend in labelled else LABELS.get(backend, backend)
-        axes.plot(row["diff"], line, MARKERS.get(backend, "o"), ms=3.5, ls="", label=label, **style)
+        line = groups.index(row[group]) + (ids.index(backend) - (len(ids) - 1) / 2) * 0.84 / len(ids)
+        style = look(backend).line(ms=3.5)
+        axes.plot([row["ci_low"], row["ci_high"]], [line, line], lw=1.2, color=style["color"])
+        label = None if backend in labelled else named(backend)
+        axes.plot(row["diff"], line, ls="", label=label, **style)
         labelled.add(backend)
-    axes.set_yticks(range(len(groups)), [name.replace("_", " ") for name in groups])
+    axes.set_yticks(range(len(groups)), [named(name) for name in groups])
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
     axes.tick_params(axis="y", length=0)
     sns.despine(ax=axes, left=True)
-
-
-def in_order(backends):
-    """Backends in the fixed order of figures, those without a colour of their own last."""
-    known = list(COLOURS)
-    return sorted(backends, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def maps(frame, hue, text_width):
@@ -355,7 +398,7 @@ def maps(frame, hue, text_width):
     Parameters
     ----------
     frame : DataFrame
-        ``backend, x, y`` and the column `hue`.
+        ``backend, x, y`` and the column `hue`; up to twelve values of it are told apart.
     hue : str
         Column with the label.
     text_width : float
@@ -363,80 +406,45 @@ def maps(frame, hue, text_width):
 
     Returns
     -------
-    seaborn.FacetGrid
+    Figure
     """
-    with mpl.rc_context({"figure.constrained_layout.use": False}):  # a FacetGrid lays itself out
-        grid = sns.relplot(
-            frame,
-            x="x",
-            y="y",
-            hue=hue,
-            col="backend",
-            col_wrap=3,
-            height=text_width / 3,
-            s=9,
-            linewidth=0,
-            palette="colorblind",
-            facet_kws={"sharex": False, "sharey": False},
-        )
-    grid.set(xticks=[], yticks=[], xlabel="", ylabel="")
-    for backend, axes in grid.axes_dict.items():
-        axes.set_title(LABELS.get(backend, backend))
-    sns.despine(grid.figure, left=True, bottom=True)
-    sns.move_legend(grid, "lower right", bbox_to_anchor=(0.98, 0.06))
-    return grid
+    names = list(frame["backend"].unique())
+    shown = label_looks(sorted(frame[hue].astype(str).unique()))
+    ncols = min(3, len(names))
+    nrows = -(-len(names) // ncols)
+    figure, axes = panels(text_width, nrows, ncols, ratio=0.95, squeeze=False)
+    for one, backend in zip(axes.flat, names, strict=False):
+        own = frame[frame["backend"] == backend]
+        for value, (colour, marker) in shown.items():
+            points = own[own[hue].astype(str) == value]
+            one.scatter(points["x"], points["y"], s=9, color=colour, marker=marker, lw=0)
+        one.set(title=named(backend), xticks=[], yticks=[])
+        one.set_aspect("equal", "datalim")
+        sns.despine(ax=one, left=True, bottom=True)
+    for empty in axes.flat[len(names) :]:
+        empty.set_axis_off()
+    entries = {value: {"color": colour, "marker": marker, "ls": ""} for value, (colour, marker) in shown.items()}
+    if len(shown) > 1:
+        legend(figure, entries, title=hue)
+    return figure
+
+
+def _listeners(data):
+    """How many listeners are behind a figure, as a sentence, or nothing where its data do not tell."""
+    if not {"split", "n_users"} <= set(data.columns):
+        return ""
+    known = data.dropna(subset="n_users")
+    told = []
+    for split, numbers in known[known["split"].str.endswith("_test")].groupby("split", sort=False)["n_users"]:
+        low, high = int(numbers.min()), int(numbers.max())
+        told.append(f"{low if low == high else f'{low} to {high}'} listeners on {tracks_of(split)}")
+    return f" n = {', '.join(told)}." if told else ""
 
 
 def _stem(name, study):
     return f"{name}--{study.name}-{study.world}"
 
 
-def _world_sentence(study):
-    if study.world == "mock":
-        return f"Study {study.name}: simulated listeners, content strength {study.parameters.content_strength:g}."
-    return f"Study {study.name}: real listeners."
-
-
 def _write_text(path, text):
     with write_atomically(path) as beside:
         beside.write_text(text)
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    **{plain: f"\\{plain}" for plain in "_%&#${}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{plain: f"${plain}$" for plain in "<>|"},
-    "×": r"$\times$",
-    "−": r"$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "→": r"$\to$",
-    "√": r"$\surd$",
-    "δ": r"$\delta$",
-    "α": r"$\alpha$",
-    "ρ": r"$\rho$",
-    "τ": r"$\tau$",
-}
-
-
-def escape_tex(text):
-    r"""Plain text as LaTeX sets it, Greek letters and signs included.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> escape_tex("5 % of musicnn_msd")
-    '5 \\% of musicnn\\_msd'
-    """
-    return text.translate(str.maketrans(_TEX))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lib import backends, devices, extraction, figures, probes, statistics
+from lib import backends, devices, extraction, figures, looks, probes, statistics
 from lib.backends import Backend
 from lib.study import SMALL_RANDOM
 
@@ -371,10 +371,10 @@ def curves(mean, baselines, published, text_width):
                     of_pooling["layer"], of_pooling["ci_low"], of_pooling["ci_high"], color="#e4e4e4", lw=0
                 )
         for row in baselines[baselines["label"] == label].itertuples():
-            style = {"color": figures.COLOURS.get(row.backend, figures.GREY), "lw": 1.2, "zorder": 1}
+            style = {"color": looks.look(row.backend).colour, "lw": 1.2, "zorder": 1}
             dashes = (0, (5, 1)) if row.backend == "mfcc" else (0, (8, 2, 1, 2))
-            axes.axhline(row.value, ls=dashes, label=backends.LABELS.get(row.backend, row.backend), **style)
-        axes.axhline(here["chance"].iloc[0], color="black", lw=0.8, ls=(0, (1, 2)), label="chance")
+            axes.axhline(row.value, ls=dashes, label=looks.named(row.backend), **style)
+        axes.axhline(here["chance"].iloc[0], label="chance", **figures.CHANCE)
         score = probes.SCORES[here["task"].iloc[0]]
         axes.set_title(f"{label.replace('_', ' ')}\n{score}")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))

@@ -18,7 +18,7 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lib import figures, results, statistics
+from lib import effects, figures, results, statistics
 from lib.results import NO_BACKEND
 from lib.scarcity import CHANCE
 
@@ -27,7 +27,6 @@ PANEL = ["split", "axis"]
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"
 FLIPS, HOLDS = "flips", "holds"
 NAMES = {"mostpop": "MostPop"}
-FEW = 100  # listeners, below which an interval over them is said to be weak
 FEWEST = 10  # listeners, below which a resample says little of an error
 FEW_BACKENDS = 3
 
@@ -296,13 +295,7 @@ def limits(scores, study):
     list of str
     """
     own = scores[scores["recommender"] != CHANCE]
-    n = own.groupby("split", sort=False)["user_id"].nunique()
-    said = [
-        f"{count} listeners are judged on {split.removesuffix('_test')} tracks: intervals over so few miss more often "
-        "than they say, and 'undecided' is the likely verdict whatever is true."
-        for split, count in n.items()
-        if count < FEW
-    ]
+    said = _of_few_that_differ(own)
     single = sorted(own.groupby("recommender")["draw"].nunique().loc[lambda draws: draws == 1].index)
     if single:
         said.append(f"One draw and one training of {', '.join(single)}: how much another would differ is not known.")
@@ -312,6 +305,18 @@ def limits(scores, study):
     if len(heard) < FEW_BACKENDS:
         said.append(f"Vectors of {', '.join(heard) or 'no backend'}: nothing is said of how backends in general fare.")
     said.append("Options were chosen with all there is: what is best with less may differ, and all curves share that.")
+    return said
+
+
+def _of_few_that_differ(scores):
+    """Of each split, the run under which the fewest listeners have a score at all, where these are few."""
+    said = []
+    whole = scores[scores["share"] == scores["share"].max()]
+    for split, own in whole.groupby("split", sort=False):
+        means = own.groupby([*RUN, "user_id"])["value"].mean().unstack("user_id")
+        found = pd.DataFrame({"n_differ": effects.differing(means.T), "n_users": means.shape[1]}, means.index)
+        fewest = label(*found["n_differ"].idxmin())
+        said += effects.few_differ(found, f"from 0 on {split.removesuffix('_test')} tracks under {fewest}")
     return said
 
 

@@ -189,26 +189,43 @@ def blocks(
         For values out of range and tracks without what is needed.
     """
     _check(tracks, n_users, tracks_per_user, content_strength, cold_share, test_share)
-    start, end = window(test_date)
-    if test_share is None:
-        test_share = max(1 / 13, min(MOST_IN_TEST, TEST_TRACKS / tracks_per_user))
+    test_share = test_share or max(1 / 13, min(MOST_IN_TEST, TEST_TRACKS / tracks_per_user))
     durations = tracks["full_duration"].to_numpy(float) if "full_duration" in tracks else mock_durations(tracks, rng)
+    world, out = _world(tracks, content_strength, factor_weights, cold_share, test_share, habits, rng)
+    tries = _activity(n_users, tracks_per_user, cold_share, test_share, len(tracks), habits, rng)
+    calendar = _calendar(test_date, test_share, tries)
+    named = _named(tracks["track_id"].astype(str))
+    for first, block in _in_blocks(tries, len(tracks), progress):
+        yield _batch(_listen(world, block, out, durations, calendar, habits, rng), first, *named, durations, n_users)
+
+
+def _named(ids):
+    """Ids as a dictionary of batches, and the rank of each."""
+    return pa.array(ids), np.argsort(np.argsort(ids.to_numpy(object)))
+
+
+def _in_blocks(tries, n_tracks, progress):
+    """Listeners in blocks whose listeners x tracks fit in memory, each with the number of its first listener."""
+    size = max(16, min(256, BLOCK_CELLS // n_tracks))
+    starts = range(0, len(tries), size)
+    if progress is not None:
+        starts = progress(starts, total=len(starts), label="mock listeners", unit="block")
+    return ((first, tries[first : first + size]) for first in starts)
+
+
+def _calendar(test_date, test_share, tries):
+    start, end = window(test_date)
+    dates = (moment.timestamp() for moment in (start, as_utc_date(test_date), end))
+    return _Calendar(*dates, test_share, float(tries.mean()))
+
+
+def _world(tracks, content_strength, factor_weights, cold_share, test_share, habits, rng):
+    """Whose taste it is, and when each track comes out; cold ones are as popular as the habits have it."""
     world = make_world(tracks, content_strength, factor_weights, rng)
     out = _releases(len(tracks), cold_share, habits, test_share, rng)
     if habits.cold_appeal is not None:
         world.popularity[out >= 1 - test_share] += np.float32(np.log(habits.cold_appeal))
-    tries = _activity(n_users, tracks_per_user, cold_share, test_share, len(tracks), habits, rng)
-    dates = (moment.timestamp() for moment in (start, as_utc_date(test_date), end))
-    calendar = _Calendar(*dates, test_share, float(tries.mean()))
-    size = max(16, min(256, BLOCK_CELLS // len(tracks)))
-    starts = range(0, n_users, size)
-    if progress is not None:
-        starts = progress(starts, total=len(starts), label="mock listeners", unit="block")
-    names = pa.array(tracks["track_id"].astype(str))
-    order = np.argsort(np.argsort(tracks["track_id"].astype(str).to_numpy(object)))
-    for first in starts:
-        listens = _listen(world, tries[first : first + size], out, durations, calendar, habits, rng)
-        yield _batch(listens, first, names, order, durations, n_users)
+    return world, out
 
 
 def _releases(n_tracks, cold_share, habits, test_share, rng):

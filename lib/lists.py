@@ -10,6 +10,7 @@ from dataclasses import astuple
 import pandas as pd
 
 from lib import beyond, figures, results
+from lib.looks import look
 from lib.results import NO_BACKEND, Run
 from lib.tables import read_parquet
 from lib.trained import ID_ONLY
@@ -17,10 +18,14 @@ from lib.trained import ID_ONLY
 MEASURES = ("NDCG", "Coverage", "Gini", "Novelty", "PopularityLift", "Diversity", "KnownArtist")
 OF_PLAYS = ("Novelty", "PopularityLift")  # the same for all cold tracks, which nobody has played
 VECTORS, IDS, LISTENING = "vectors", "ids alone", "listening alone"
-COLOURS = {
-    VECTORS: figures.CONTROL_COLOURS["real"],
-    IDS: figures.CONTROL_COLOURS[ID_ONLY],
-    LISTENING: figures.GREY,
+LOOKS = {VECTORS: look("real"), IDS: look(ID_ONLY), LISTENING: look("mostpop")}
+_UNITS = {
+    "Coverage": "share listed",
+    "Gini": "0 equal, 1 not",
+    "Novelty": "bits",
+    "PopularityLift": "lists ÷ taste",
+    "Diversity": "1 − cosine",
+    "KnownArtist": "share of the list",
 }
 LINE = ["split", "recommender", "backend", "control", "line", "source"]
 INTERVAL = ["k", "value", "ci_low", "ci_high", "n_users"]
@@ -212,7 +217,7 @@ def table(frame, column):
 
 
 def drawn(frame, panel, text_width, *, scale=""):
-    """Small panels of dots with intervals, one dot a line, coloured by what it learns from.
+    """Small panels of dots with intervals, one dot a line, coloured by what it learns from; measures with their units.
 
     Parameters
     ----------
@@ -229,8 +234,10 @@ def drawn(frame, panel, text_width, *, scale=""):
     -------
     Figure
     """
-    colours = {source: COLOURS[source] for source in COLOURS if source in set(frame["source"])}
-    return figures.dots(frame, text_width, panel=panel, label="line", hue="source", colours=colours, scale=scale)
+    looks = {source: LOOKS[source] for source in LOOKS if source in set(frame["source"])}
+    if panel == "measure":
+        scale = {name: _UNITS.get(name.split("@")[0], "") for name in frame[panel].unique()}
+    return figures.dots(frame, text_width, panel=panel, label="line", hue="source", looks=looks, scale=scale)
 
 
 def _of_all(study, backend, splits, measured):

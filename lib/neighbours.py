@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from lib import scaling
+from lib.statistics import RESAMPLES
 
 
 def nearest(vectors, query, k, kind="standardise"):
@@ -28,7 +29,7 @@ def nearest(vectors, query, k, kind="standardise"):
     return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "track_id": vectors.ids[order], "cosine": cosine[order]})
 
 
-def agreement(vectors, tracks, labels, k, same_recording="score_id", kind="standardise"):
+def agreement(vectors, tracks, labels, k, rng, same_recording="score_id", kind="standardise"):
     """How often the k nearest share a label with the query, over all queries.
 
     Parameters
@@ -38,6 +39,8 @@ def agreement(vectors, tracks, labels, k, same_recording="score_id", kind="stand
         Indexed by track id, with the columns `labels`.
     labels : list of str
     k : int
+    rng : numpy.random.Generator
+        Of the resamples behind the intervals.
     same_recording : str
         Column, where there is one, that names a recording: its tracks are no neighbours of each other.
     kind : str
@@ -46,49 +49,66 @@ def agreement(vectors, tracks, labels, k, same_recording="score_id", kind="stand
     Returns
     -------
     DataFrame
-        ``label, shared, by_chance``: shares in [0, 1]; by chance is the share of all allowed neighbours.
+        ``label, shared, by_chance, ci_low, ci_high``: shares in [0, 1]; by chance is the share of all allowed
+        neighbours; 95 % intervals over recordings, whose tracks are drawn together.
     """
     tracks = tracks.loc[vectors.ids]
     cosine = _cosines(vectors, kind)
     allowed = ~np.eye(len(tracks), dtype=bool)
+    recording = np.arange(len(tracks))
     if same_recording in tracks:
-        recording = tracks[same_recording].to_numpy()
+        recording = pd.factorize(tracks[same_recording])[0]
         allowed &= recording[:, None] != recording[None, :]
     order = np.argsort(-np.where(allowed, cosine, -np.inf), axis=1, kind="stable")[:, :k]
     rows = []
     for label in labels:
         value = tracks[label].to_numpy()
         same = value[:, None] == value[None, :]
-        shared = np.take_along_axis(same, order, axis=1).mean()
-        rows.append((label, shared, same[allowed].mean()))
-    return pd.DataFrame(rows, columns=["label", "shared", "by_chance"])
+        shared = np.take_along_axis(same, order, axis=1).mean(axis=1)
+        rows.append((label, shared.mean(), same[allowed].mean(), *_interval(shared, recording, rng)))
+    return pd.DataFrame(rows, columns=["label", "shared", "by_chance", "ci_low", "ci_high"])
 
 
-def draw(frame, labels, axes):
-    """Bars of shares by label and backend, with what random vectors would share as dotted lines.
+def _interval(values, recording, rng):
+    """95 % percentile interval of a mean over tracks, by resampling recordings."""
+    sums, counts = np.bincount(recording, values), np.bincount(recording)
+    drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=RESAMPLES)
+    return np.quantile(drawn @ sums / (drawn @ counts), [0.025, 0.975])
+
+
+def draw(frame, labels, text_width):
+    """Shares by label and backend with their intervals, and what random vectors would share as dotted lines.
 
     Parameters
     ----------
     frame : DataFrame
-        ``backend, label, shared, by_chance``.
+        ``backend`` and the columns of `agreement`.
     labels : list of str
-        In the order of the bars.
-    axes : Axes
+        In the order of the groups.
+    text_width : float
+        Of the thesis, inches.
+
+    Returns
+    -------
+    Figure
     """
-    import seaborn as sns
+    from lib import figures, looks
 
-    from lib import figures
-
-    order = figures.in_order(frame["backend"].unique())
-    palette = [figures.COLOURS.get(name, figures.GREY) for name in order]
-    sns.barplot(frame, x="label", y="shared", hue="backend", order=labels, hue_order=order, palette=palette, ax=axes)
+    figure, axes = figures.panels(text_width, share=0.9, ratio=0.45)
+    order = looks.in_order(frame["backend"].unique())
+    entries = {looks.named(name): looks.look(name).line(ls="", ms=4.5) for name in order}
     for place, label in enumerate(labels):
-        level = frame.loc[frame["label"] == label, "by_chance"].iloc[0]
-        named = "by chance" if place == 0 else None
-        axes.plot([place - 0.42, place + 0.42], [level, level], color="black", lw=1, ls=":", label=named)
-    axes.set_xticks(range(len(labels)), [label.replace("_", " ") for label in labels])
-    axes.set(xlabel="", ylabel="share of the nearest", ylim=(0, 1))
-    sns.move_legend(axes, "upper left", bbox_to_anchor=(1, 1), title="")
+        own = frame[frame["label"] == label].set_index("backend").loc[order]
+        beside = place + (np.arange(len(order)) - (len(order) - 1) / 2) * 0.7 / len(order)
+        for x, name, row in zip(beside, order, own.itertuples(), strict=True):
+            axes.plot([x, x], [row.ci_low, row.ci_high], color=looks.look(name).colour, lw=1.2)
+            axes.plot(x, row.shared, **looks.look(name).line(ls="", ms=4.5))
+        axes.plot([place - 0.45, place + 0.45], [own["by_chance"].iloc[0]] * 2, **figures.CHANCE)
+    axes.set_xticks(range(len(labels)), [looks.named(label) for label in labels])
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylabel="share with the query's label", ylim=(0, 1))
+    figures.legend(figure, entries | {"by chance": figures.CHANCE})
+    return figure
 
 
 def layout(vectors, seed, kind="standardise"):

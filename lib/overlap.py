@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib import scaling
-from lib.realism import summary
+from lib import results, scaling
+from lib.realism import month_of, profile, summary
+from lib.tables import read_parquet
 from lib.vectors import Vectors
 
 DRAWN = 2000  # public tracks that are asked for their neighbours, and drawn on the map
@@ -69,6 +70,25 @@ def collection(tracks, train=None):
         "tracks a listener, median": float(histories.median()),
         "tracks a listener, most": int(histories.max()),
     }
+
+
+def described(study):
+    """Sizes of a prepared study, and its month of listening.
+
+    Parameters
+    ----------
+    study : Study
+
+    Returns
+    -------
+    (dict, Profile or None)
+        As `fit_table` takes them; the month is None without listeners.
+    """
+    tracks = read_parquet(study.path("data", "tracks.parquet"))
+    if not study.has_listeners:
+        return collection(tracks), None
+    parts = results.parts(study)
+    return collection(tracks, parts["train"]), profile(month_of(parts))
 
 
 def fit_table(own, public):

@@ -76,9 +76,13 @@ def listening_figure(pairs, text_width):
     axes[0].set(xlabel="tracks a listener", ylabel="listeners")
     ranked = pairs.groupby("track_id")["count"].sum().sort_values(ascending=False).to_numpy()
     axes[1].loglog(range(1, len(ranked) + 1), ranked, color=BLUE)
-    axes[1].set(xlabel="track, by plays", ylabel="plays")
+    for axis in (axes[1].xaxis, axes[1].yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes[1].set(xlabel="rank of the track", ylabel="plays")
     hours = pairs["timestamp"].dt.hour.value_counts(normalize=True).reindex(range(24), fill_value=0) * 100
-    axes[2].plot(hours.index, hours, color=BLUE, drawstyle="steps-mid")
+    axes[2].stairs(hours, range(25), color=BLUE, baseline=None, lw=1.2)
+    axes[2].set_xticks(range(0, 25, 6))
     axes[2].set(xlabel="hour of day, UTC", ylabel="first plays, %", ylim=(0, None))
     return Drawn(figure, per_user.value_counts().sort_index().rename_axis("tracks").reset_index(name="listeners"))
 

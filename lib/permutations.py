@@ -102,22 +102,25 @@ def permute_knn(
     --------
     >>> frame, users = permute_knn(train, vectors, tasks, n_permutations=999, rng_seed=1)  # doctest: +SKIP
     """
-    model = KNN(**(options or {}))
-    check_vectors(vectors)
-    validate_task = validate_task or tasks.get("val")
-    if model.scaling == "auto" and validate_task is None:
-        raise ValueError("Scaling 'auto' is chosen on validation: pass validate_task=, or name one scaling.")
     if n_permutations < 1:
         raise ValueError(f"Expected at least one permutation, found {n_permutations}.")
-    if len(vectors) > gram_limit:
-        score = _Refit(train, vectors, tasks, options or {}, validate_task)
-    else:
-        score = _Gram(train, vectors, tasks, model, validate_task)
+    score = _scorer(train, vectors, tasks, options or {}, validate_task or tasks.get("val"), gram_limit)
     numbers = range(n_permutations)
     if progress:
         numbers = progress(numbers, label="permutations", unit="permutation")
     orders = ((number, permutation(rng_seed, number, len(vectors))) for number in numbers)
     return _collect(((number, *result) for number, order in orders for result in score(order)), n_permutations)
+
+
+def _scorer(train, vectors, tasks, options, validate_task, gram_limit):
+    """What scores all tasks under an order of the vectors, by the way that the number of tracks allows."""
+    model = KNN(**options)
+    check_vectors(vectors)
+    if model.scaling == "auto" and validate_task is None:
+        raise ValueError("Scaling 'auto' is chosen on validation: pass validate_task=, or name one scaling.")
+    if len(vectors) > gram_limit:
+        return _Refit(train, vectors, tasks, options, validate_task)
+    return _Gram(train, vectors, tasks, model, validate_task)
 
 
 def _collect(results: Iterator[tuple[int, str, pd.DataFrame]], n_permutations: int):

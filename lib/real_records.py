@@ -51,8 +51,6 @@ def _side_by_side(study, real):
 
 
 def _scores(study):
-    metrics = results.current(study)
-    first = {split: task.cutoffs[0] for split, task in results.tasks(study).items()}
-    shown = (metrics["metric"] == "NDCG") & (metrics["k"] == metrics["split"].map(first))
-    shown &= (metrics["backend"] == results.NO_BACKEND) & (metrics["control"] == "real")
+    metrics = results.at_primary(results.current(study), results.tasks(study))
+    shown = (metrics["backend"] == results.NO_BACKEND) & (metrics["control"] == "real")
     return results.table(metrics[shown], ["recommender"])["NDCG@k"].droplevel("k")

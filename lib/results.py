@@ -61,6 +61,24 @@ def judged(todo):
     return [split for split in TEST_SPLITS if split in todo]
 
 
+def at_primary(frame, todo):
+    """Rows of the primary metric: NDCG at the first cut-off of each split.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``split, metric, k`` and any others.
+    todo : dict of {str: Task}
+
+    Returns
+    -------
+    DataFrame
+        Rows of splits that `todo` has, all columns.
+    """
+    k = frame["split"].map({split: task.cutoffs[0] for split, task in todo.items()})
+    return frame[(frame["metric"] == "NDCG") & (frame["k"] == k)]
+
+
 def save_data(study, tables):
     """Write the tables of a study's ``data/``; where they differ from what was there, all results of the old ones go.
 

@@ -2,19 +2,16 @@
 
 import itertools
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from lib import figures
-from lib.backends import LABELS
-from lib.learning_curves import PANEL, RUN, UNDECIDED, label
+from lib.learning_curves import PANEL, RUN, UNDECIDED
+from lib.looks import in_order, look, named
 from lib.results import NO_BACKEND
 from lib.scarcity import CHANCE
 
-_DODGE = 0.045  # of a factor of two, between lines
-_MARKERS = "osD^vPXd*<>ph"
+_DODGE = 0.035  # of a factor of two, between lines
 _OF = {"history": "each history", "catalogue": "the catalogue"}
 
 
@@ -113,22 +110,30 @@ def drawn(curves, text_width, styles, *, line=None):
         panel = axes[row, column]
         own = curves[(curves["split"] == split) & (curves["axis"] == axis)]
         _lines(panel, own, styles)
-        panel.set_title(f"{split.removesuffix('_test')} tracks")
+        panel.set_title(figures.tracks_of(split))
         panel.set_ylabel(f"NDCG@{own['k'].iloc[0]}" if column == 0 else "")
         panel.set_xlabel(f"share of {_OF[axis]}" if row == len(splits) - 1 else "")
-    handles = [
-        mpl.lines.Line2D([], [], color=colour, marker=marker, ls=style, ms=4, lw=1.2, label=name)
-        for name, (colour, marker, style) in styles.items()
-        if name in set(curves["line"])
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    for row, split in enumerate(splits):
+        axes[row, 0].set_ylim(_bottom(curves[curves["split"] == split]), None)
+    shown = {name: style for name, style in styles.items() if name in set(curves["line"])}
+    entries = {
+        name: {"color": colour, "marker": marker, "ls": style, "lw": 1.2}
+        for name, (colour, marker, style) in shown.items()
+    }
+    figures.legend(figure, entries, title="" if line else _of_all(curves))
     return figure
+
+
+def _bottom(own):
+    """Where a row of panels begins: at 0, or a little below what is drawn where 0 is far from all of it."""
+    lowest = own[["value", "ci_low"]].min().min()
+    return 0.9 * lowest if lowest > 0.4 * own["value"].max() else 0
 
 
 def _lines_of(curves, line):
     """Name of each row's line; chance is chance."""
     names = [
-        LABELS.get(backend, backend) if line == "backend" else label(recommender, backend)
+        named(backend) if line == "backend" else _run(recommender, backend, curves)
         for recommender, backend in zip(curves["recommender"], curves["backend"], strict=True)
     ]
     return np.where(curves["recommender"] == CHANCE, CHANCE, names)
@@ -151,25 +156,38 @@ def _lines(panel, own, colours):
     panel.set_xscale("log", base=2)
     panel.set_xticks(ticks, [f"{share:.0%}" for share in ticks])
     panel.minorticks_off()
-    panel.set_ylim(0, None)
 
 
 def styles(curves):
-    """A colour, a marker and a line style for each run: dashed where it learns from listening alone; chance grey."""
-    palette = sns.color_palette("colorblind", 10)
+    """A colour, a marker and a line style for each run: dashed where it learns from listening alone; chance black.
+
+    Colours and markers are the recommender's; of one that has several backends, the markers are theirs.
+    """
     runs = [
         run for run in dict.fromkeys(zip(curves["recommender"], curves["backend"], strict=True)) if run[0] != CHANCE
     ]
-    found = {
-        label(*run): (palette[place % 10], _MARKERS[place % len(_MARKERS)], "--" if run[1] == NO_BACKEND else "-")
-        for place, run in enumerate(runs)
-    }
-    return found | {CHANCE: (figures.GREY, "", ":")}
+    names = [recommender for recommender, _ in runs]
+    found = {}
+    for recommender, backend in sorted(runs, key=lambda run: in_order(names).index(run[0])):
+        marker = look(recommender if names.count(recommender) == 1 else backend).marker
+        line = "--" if backend == NO_BACKEND else "-"
+        found[_run(recommender, backend, curves)] = (look(recommender).colour, marker, line)
+    return found | {CHANCE: ("black", "", ":")}
 
 
 def backend_styles(curves):
     """The same for each backend, in the colours that it has everywhere."""
-    ids = figures.in_order(set(curves["backend"]) - {NO_BACKEND})
-    looks = [(figures.COLOURS.get(name, figures.GREY), figures.MARKERS.get(name, "o"), "-") for name in ids]
-    found = {LABELS.get(name, name): look for name, look in zip(ids, looks, strict=True)}
-    return found | {CHANCE: (figures.GREY, "", ":")}
+    ids = in_order(set(curves["backend"]) - {NO_BACKEND})
+    return {named(name): (look(name).colour, look(name).marker, "-") for name in ids} | {CHANCE: ("black", "", ":")}
+
+
+def _run(recommender, backend, curves):
+    """What a legend calls a run: with its backend where not all learn from the same."""
+    alone = backend == NO_BACKEND or _of_all(curves)
+    return named(recommender) if alone else f"{named(recommender)}, {named(backend)}"
+
+
+def _of_all(curves):
+    """What holds for every line, as the title of a legend: the one backend all vectors are of, or nothing."""
+    own = set(curves["backend"]) - {NO_BACKEND}
+    return f"vectors: {named(own.pop())}; dashed: listening alone" if len(own) == 1 else ""

@@ -35,6 +35,7 @@ SPLIT_SEED = 42  # the published split's; a definition, not a draw of the study
 PAIR = ["user_id", "track_id"]
 COLUMNS = ["user_id", "track_id", "timestamp", "count"]
 VAL_USERS = ("all", "published")
+_MORE = "raise n_users or tracks_per_user, or lower cold_share"
 POSITIVES = {"all": ("play", "complete"), "completed": ("complete",)}
 
 
@@ -291,7 +292,7 @@ def audit(parts, before, after, date, preset="tamm2026"):
 
 
 def require_validation_users(parts, minimum):
-    """Stop with a sentence where too few listeners were drawn for validation.
+    """Stop with a sentence where too few listeners were drawn for validation, or nobody is left to choose or judge by.
 
     Parameters
     ----------
@@ -308,8 +309,11 @@ def require_validation_users(parts, minimum):
     if found < minimum:
         raise SplitError(
             f"Expected at least {minimum} validation listeners (30 % of those with a test-month pair and a history), "
-            f"found {found}: raise n_users or tracks_per_user, or lower cold_share."
+            f"found {found}: {_MORE}."
         )
+    for part, use in ((parts.val, "validation to choose options by"), (parts.hot_test, "the test to be judged by")):
+        if part.empty:
+            raise SplitError(f"Expected pairs of hot tracks in {use}, found none: {_MORE}.")
     return found
 
 

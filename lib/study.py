@@ -101,6 +101,7 @@ class Parameters(pydantic.BaseModel):
     retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
     text_width: float = pydantic.Field(gt=0)
     font_size: float = pydantic.Field(gt=0)
+    font_family: str
 
 
 def check_parameters(values, source):

@@ -4,9 +4,11 @@ A training depends on the study, the recommender's name, the control and the see
 draws everywhere, backends differ by their vectors alone.
 """
 
+import matplotlib as mpl
 import pandas as pd
 
-from lib import backends, controls, devices, evaluation, figures, permutations, recommenders, results
+from lib import backends, controls, devices, evaluation, figures, looks, permutations, recommenders, results
+from lib.looks import CONTROL_LINES, look, named
 from lib.progress import progress as show
 from lib.results import Run
 from lib.statistics import labelled
@@ -23,8 +25,7 @@ STOPPED = {"early": "validation ceased to improve", "max_epochs": "for want of e
 def listen(study, backend):
     """Vectors that a recommender learns from, under each control, from what a study has stored; see `spaces`."""
     store = VectorStore(study.path("vectors.lance"))
-    tracks = read_parquet(study.path("data", "tracks.parquet"))
-    return spaces(study, backend, controls.vectors(study, tracks, store, backend), store)
+    return spaces(study, backend, controls.stored(study, backend), store)
 
 
 def spaces(study, backend, vectors, store):
@@ -255,22 +256,28 @@ def curves(history, text_width):
     Figure
     """
     names = list(dict.fromkeys(history["recommender"]))
-    figure, axes = figures.panels(text_width, len(names), 2, ratio=0.6, squeeze=False)
+    figure, axes = figures.panels(text_width, len(names), 2, ratio=0.5 if len(names) > 2 else 0.6, squeeze=False)
     for (left, right), name in zip(axes, names, strict=True):
         own = history[history["recommender"] == name]
         for (control, _), training in own.groupby(["control", "seed"], sort=False):
-            style = {"color": figures.CONTROL_COLOURS.get(control, figures.GREY), "lw": 0.9, "alpha": 0.8}
+            style = {"color": look(control).colour, "ls": CONTROL_LINES.get(control, "-"), "lw": 0.9, "alpha": 0.8}
             left.plot(training["epoch"], training["loss"], **style)
             right.plot(training["epoch"], training["validation"], **style)
             best = training[training["epoch"] == training["best_epoch"]]
             right.plot(best["epoch"], best["validation"], "o", ms=3, color=style["color"])
-        left.set(xlabel="epoch", ylabel="training loss", title=name)
-        right.set(xlabel="epoch", ylabel="validation NDCG", title="kept: the dot")
-    for control in dict.fromkeys(history["control"]):
-        axes[0, 0].plot(
-            [], [], color=figures.CONTROL_COLOURS.get(control, figures.GREY), label=control.replace("_", " ")
-        )
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        left.set(ylabel="training loss", title=named(name))
+        right.set(ylabel="valid. NDCG", title=named(name))
+        for panel in (left, right):
+            panel.set_xlim(0, None)
+            panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
+    for last in axes[-1]:
+        last.set_xlabel("epoch")
+    shown = {
+        named(control): {"color": look(control).colour, "ls": CONTROL_LINES.get(control, "-"), "lw": 1.2}
+        for control in looks.CONTROLS
+        if control in set(history["control"])
+    }
+    figures.legend(figure, shown | {"epoch kept": {"color": "black", "marker": "o", "ls": "", "ms": 3}})
     return figure
 
 

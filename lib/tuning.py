@@ -21,12 +21,12 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+from lib.looks import label_looks, named
 from lib.tables import write_atomically
 
 VALIDATION = ("val", "cold_val")
 DECIMALS = 9  # scores equal to so many decimals are equal: the first in the grid wins
 PANELS = 3  # side by side
-STYLES = [("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P")]
 
 
 class TuningError(ValueError):
@@ -189,18 +189,11 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, device: str = "cpu",
     from lib.evaluation import recommend_and_score, validator
     from lib.recommenders import create, options
 
-    if task.name not in VALIDATION:
-        raise TuningError(
-            f"Expected the task {' or '.join(VALIDATION)}, found {task.name}; options are never chosen on test users."
-        )
-    both = sorted(set(wanted.fixed) & set(wanted.grid))
-    if both:
-        raise TuningError(f"Expected options either fixed or in the grid, found {', '.join(both)} in both; drop one.")
+    _check_search(wanted, task)
     validate, metric = validator(task), f"NDCG@{task.cutoffs[0]}"
     per_user = []
     fixed = {"device": device} | wanted.fixed if "device" in options(wanted.kind) else wanted.fixed
-    if not create(wanted.kind, **fixed).needs_vectors:
-        spaces = [None]
+    spaces = spaces if create(wanted.kind, **fixed).needs_vectors else [None]
 
     def fit(models):
         for model, vectors in zip(models, spaces, strict=True):
@@ -216,6 +209,16 @@ def tune(wanted: Search, train, spaces, task, seed: int, *, device: str = "cpu",
 
     table, winner = search(make, wanted.grid, fit, judge, progress=progress)
     return table, winner, pd.concat(per_user, axis=1, keys=table.index[table["refused"] == ""])
+
+
+def _check_search(wanted, task):
+    if task.name not in VALIDATION:
+        raise TuningError(
+            f"Expected the task {' or '.join(VALIDATION)}, found {task.name}; options are never chosen on test users."
+        )
+    both = sorted(set(wanted.fixed) & set(wanted.grid))
+    if both:
+        raise TuningError(f"Expected options either fixed or in the grid, found {', '.join(both)} in both; drop one.")
 
 
 def winner_row(table: pd.DataFrame) -> int:
@@ -338,7 +341,7 @@ def draw(judged: dict[str, pd.DataFrame], grids: dict[str, dict], text_width: fl
         panel.set_axis_off()
     for panel, (name, table) in zip(axes.flat, judged.items(), strict=False):
         _draw_one(panel, table, grids[name])
-        panel.set_title(name)
+        panel.set_title(named(name))
     for panel in axes[:, 0]:
         panel.set_ylabel("validation NDCG")
     return figure
@@ -351,13 +354,15 @@ def _draw_one(axes, table, grid):
     places = {value: place for place, value in enumerate(grid[across])}
     best = table.loc[winner_row(table)]
     axes.axhline(best["validation"], color="black", lw=0.7, ls=":")
-    for number, values in enumerate(itertools.product(*(grid[option] for option in others))):
+    combinations = list(itertools.product(*(grid[option] for option in others)))
+    styles = list(label_looks(combinations).values())
+    for number, values in enumerate(combinations):
         own = table[(table[others] == list(values)).all(axis=1)] if others else table
         shift = 0.08 * number  # so that the bars of two lines stay apart
         x = own[across].map(places) + shift
         bars = (own["ci_high"] - own["behind"], own["behind"] - own["ci_low"])
         label = _told(dict(zip(others, values, strict=True))) or None
-        colour, marker = STYLES[number % len(STYLES)]
+        colour, marker = styles[number]
         style = {"color": colour, "marker": marker, "ms": 3, "lw": 0.9, "elinewidth": 0.7}
         axes.errorbar(x, own["validation"], yerr=bars, label=label, **style)
         if best.name in own.index:
@@ -367,7 +372,7 @@ def _draw_one(axes, table, grid):
     axes.set_xlabel(across)
     if others:
         low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.2 * len(axes.get_legend_handles_labels()[1]) * (high - low))  # room for the legend
+        axes.set_ylim(low, high + 0.28 * len(axes.get_legend_handles_labels()[1]) * (high - low))  # room for the legend
         axes.legend(handlelength=1, loc="upper left")
 
 

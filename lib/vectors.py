@@ -136,6 +136,10 @@ class VectorStore:
         """What made the vectors of a table: a dict of str."""
         return {k.decode(): v.decode() for k, v in (self._open(name).schema.metadata or {}).items()}
 
+    def dim(self, name):
+        """Width of the vectors of a table, without reading them."""
+        return self._open(name).schema.field("vector").type.list_size
+
     def ids(self, name):
         """Track ids in a table, ascending; empty where there is no such table."""
         if name not in self.names():

@@ -8,10 +8,9 @@ smallest effect of interest.
 import numpy as np
 import pandas as pd
 
-from lib import backends, claims, results
+from lib import backends, claims, effects, results
 
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
-FEW_LISTENERS = 100  # below so many a bootstrap interval may be too narrow (benchmarks/intervals_and_tests.md)
 REFERENCES = {  # what may do as well as real vectors, as an objection says it
     "shuffled": "its vectors shuffled over tracks",
     "random": "random vectors",
@@ -182,13 +181,15 @@ def objections(study, differences, delta, n_permutations):
     return [*found, *left][:3]
 
 
-def cannot_conclude(n_backends, n_seeds, n_listeners, *, trained):
+def cannot_conclude(n_backends, n_seeds, compared, *, trained):
     """What a study of this size cannot say, in sentences.
 
     Parameters
     ----------
-    n_backends, n_seeds, n_listeners : int
-        Backends compared, trainings of each, listeners judged.
+    n_backends, n_seeds : int
+        Backends compared, trainings of each.
+    compared : DataFrame
+        From `lib.claims.comparisons`.
     trained : bool
         Whether any recommender is trained.
 
@@ -199,15 +200,10 @@ def cannot_conclude(n_backends, n_seeds, n_listeners, *, trained):
 
     Examples
     --------
-    >>> cannot_conclude(5, 3, 600, trained=True)
+    >>> cannot_conclude(5, 3, pd.DataFrame({"n_differ": [200], "n_users": [600]}), trained=True)
     []
     """
-    found = []
-    if n_listeners < FEW_LISTENERS:
-        found.append(
-            f"With {n_listeners} listeners intervals may be too narrow (they hold from some {FEW_LISTENERS} on whose "
-            "scores differ): no verdict that rests on an interval alone can be relied on."
-        )
+    found = effects.few_differ(compared, "between real vectors and some reference")
     if trained and n_seeds < 2:
         found.append("With 1 seed the luck of a training cannot be told from the worth of a backend.")
     if n_backends < 3:

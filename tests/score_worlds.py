@@ -177,13 +177,6 @@ def multiple_rates(correlation, sets, rng, *, null=15, real=5):
     return {"holm": np.mean(family), "benjamini_hochberg": np.mean(discovery)}
 
 
-def equivalence_rate(zeros, n, sets, rng):
-    """How often `equivalence` is claimed at .05 where the true difference is exactly delta."""
-    delta = (1 - zeros) * 0.5 * HIT_MEAN
-    values = difference(rng, (sets, n), zeros, wins=0.75)
-    return np.mean([effects.equivalence(row, delta)["equivalent"] for row in values])
-
-
 def power_found(zeros, n, sets, rng, *, wanted=0.8):
     """How often a paired t test finds a true difference as large as the detectable one for power .8.
 

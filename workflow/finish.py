@@ -1,12 +1,13 @@
 """After a run: ``finish.py answers STUDY`` prints the three answers, ``thesis`` and ``tuned`` copy what it made."""
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import export, results, tuning
+from lib import export, results, thesis_preview, tuning
 from lib.study import ROOT, Study
 from workflow import stages
 
@@ -47,9 +48,19 @@ def tuned(study):
 
 
 def thesis(study):
-    """Put a study's figures, tables and numbers into the repository's figures/; other studies' stay."""
+    """Put a study's figures, tables and numbers into the repository's figures/ and see whether LaTeX takes them."""
     files = export.to_thesis(study, ROOT / "figures")
-    return f"{len(files)} files of study {study.name} -> figures/, listed in figures/README.md"
+    said = f"{len(files)} files of study {study.name} -> figures/, listed in figures/README.md"
+    if not shutil.which("pdflatex"):
+        return f"{said}\nno preview: there is no pdflatex here (docs/thesis.md)"
+    preview = study.path("thesis_preview.pdf")
+    found = thesis_preview.build(ROOT / "figures", preview)
+    if found:
+        raise ValueError(
+            f"Expected a preview of figures/ without complaints of LaTeX, found {len(found)}, the first: {found[0]} "
+            f"(all are in {study.relative(preview.with_suffix('.log'))})"
+        )
+    return f"{said}\nall that lies there, as a thesis prints it: {study.relative(preview)}"
 
 
 if __name__ == "__main__":

@@ -142,11 +142,16 @@ def job_name(notebook, backend=None):
     return f"{notebook}.{backend}" if backend else notebook
 
 
+def names_parameters(cell):
+    """Whether a cell holds parameters: papermill's own, or one above it, where there are too many for one cell."""
+    return any(tag.startswith("parameters") for tag in cell.metadata.get("tags", []))
+
+
 def digest(notebook, parameters):
     """What a job's result depends on besides its inputs: notebook, imported library, parameters, tuned options."""
     cells = nbformat.read(NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
-    named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    named = "\n".join(cell.source for cell in cells if names_parameters(cell))
     names = [node.target.id for node in ast.parse(named).body]
     names = [name for name in names if not (name == "backend" and notebook in PER_BACKEND)]
     names += (

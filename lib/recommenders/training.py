@@ -205,24 +205,20 @@ def fit_epochs(
     >>> fit_epochs(net, lambda epoch: 1.0, optimiser=sgd, validate=lambda: 0.5, max_epochs=9, patience=2).best_epoch
     1
     """
-    if max_epochs < 1 or patience < 1:
-        raise TrainingError(f"Expected max_epochs and patience of at least 1, found {max_epochs} and {patience}.")
     run = _Run(network, optimiser, validate is not None, patience, max_epochs)
     file = None if checkpoint is None else Path(checkpoint) / "training.pt"
-    if file is not None:
-        run.read(file, state, device)
+    run.read(file, state, device)
     with _deterministic():
         run.go(step_epoch, validate, progress, file, state)
-    network.load_state_dict(run.best)
-    network.eval()
-    frame = pd.DataFrame(run.rows, columns=COLUMNS)
-    return History(frame.astype({"epoch": int}), run.stopped, run.best_epoch)
+    return run.end()
 
 
 class _Run:
     """The state of one training: network, optimiser, rows so far and the best state."""
 
     def __init__(self, network, optimiser, validated: bool, patience: int, max_epochs: int):
+        if max_epochs < 1 or patience < 1:
+            raise TrainingError(f"Expected max_epochs and patience of at least 1, found {max_epochs} and {patience}.")
         self.network, self.optimiser = network, optimiser
         self.validated, self.patience, self.max_epochs = validated, patience, max_epochs
         self.rows: list[list] = []
@@ -264,6 +260,13 @@ class _Run:
         elif epoch >= self.max_epochs:
             self.stopped = "max_epochs"
 
+    def end(self) -> History:
+        """Put the best state into the network, ready to be asked, and tell what the training went through."""
+        self.network.load_state_dict(self.best)
+        self.network.eval()
+        frame = pd.DataFrame(self.rows, columns=COLUMNS)
+        return History(frame.astype({"epoch": int}), self.stopped, self.best_epoch)
+
     def write(self, file: Path, state: str) -> None:
         """Keep everything in one file, so that it is whole or not there: tensors, and JSON as text."""
         told = {"state": state, "rows": self.rows, "best_epoch": self.best_epoch, "stopped": self.stopped}
@@ -271,9 +274,9 @@ class _Run:
         with write_atomically(file) as beside:
             torch.save(tensors | {"json": json.dumps(told)}, beside)
 
-    def read(self, file: Path, state: str, device) -> None:
+    def read(self, file: Path | None, state: str, device) -> None:
         """Go on where a checkpoint of the same training stopped."""
-        if not file.is_file():
+        if file is None or not file.is_file():
             return
         try:
             kept = torch.load(file, map_location=device, weights_only=True)

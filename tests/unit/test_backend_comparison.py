@@ -224,20 +224,24 @@ def test_agreement_says_what_few_backends_cannot_decide():
 @pytest.mark.parametrize(
     ("sizes", "said"),
     [
-        ({"n_backends": 0, "n_users": 200}, "no backend"),
-        ({"n_backends": 1, "n_users": 200}, "one backend"),
-        ({"n_backends": 2, "n_users": 200}, "n = 2"),
-        ({"n_backends": 6, "n_users": 5}, r"no p lies below 0\.062"),
-        ({"n_backends": 6, "n_users": 20}, "rough"),
-        ({"n_backends": 6, "n_users": 200, "n_seeds": 1}, "one training"),
-        ({"n_backends": 6, "n_users": 200, "n_worlds": 1}, "fewer than two worlds"),
+        ({"n_backends": 0, "counts": None}, "no backend"),
+        ({"n_backends": 1, "counts": None}, "one backend"),
+        ({"n_backends": 2, "counts": (150, 200)}, "n = 2"),
+        ({"n_backends": 6, "counts": (5, 5)}, r"no p lies below 0\.062"),
+        ({"n_backends": 6, "counts": (60, 400)}, "Only 60 of 400 listeners"),
+        ({"n_backends": 6, "counts": (150, 200), "n_seeds": 1}, "one training"),
+        ({"n_backends": 6, "counts": (150, 200), "n_worlds": 1}, "fewer than two worlds"),
     ],
 )
 def test_what_a_small_study_cannot_say(sizes, said):
-    found = backend_answer.cannot_say(**sizes, alpha=0.05)
+    def asked(counts, **others):
+        pairs = pd.DataFrame([counts] if counts else [], columns=["n_differ", "n_users"])
+        return backend_answer.cannot_say(pairs=pairs, alpha=0.05, **others)
+
+    found = asked(**sizes)
     assert len(found) == 1
     assert re.search(said, found[0])
-    assert backend_answer.cannot_say(6, 200, alpha=0.05, n_seeds=3, n_worlds=20) == []
+    assert asked(n_backends=6, counts=(150, 200), n_seeds=3, n_worlds=20) == []
 
 
 @pytest.fixture

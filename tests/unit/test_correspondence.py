@@ -213,7 +213,8 @@ def test_a_map_shows_what_could_be_decided():
     left = pd.concat([tasks_of(rising(5), "mode"), tasks_of(rising(5), "key_mirex")])
     right = pd.concat([scores_of(rising(5)), scores_of(rising(3), "bert4rec")])
     figure = mir_figures.heat_map(correspondence.correlations(left, right), 6.3)
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["knn cold (n = 5)"]
+    assert figure.axes[0].get_title() == "cold tracks (n = 5)"
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["KNN"]
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["mode", "key, MIREX"]
     assert figure.axes[0].texts[0].get_text() == "+1.0*"
 

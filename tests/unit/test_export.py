@@ -7,7 +7,7 @@ import re
 import pandas as pd
 import pytest
 
-from lib import export, figures, results
+from lib import export, figures, quoted, results
 from lib.study import ROOT, Study, load_parameters
 
 
@@ -53,13 +53,13 @@ def as_bytes(folder):
 
 
 def test_numbers_are_what_the_results_say(study):
-    found = export.numbers(study).set_index("macro")["value"]
+    found = quoted.numbers(study).set_index("macro")["value"]
     assert found["toyMockWorld"] == "mock"
     assert found["toyMockRqOneVerdict"] == "not viable"
     assert found["toyMockRqOneEstimate"] == "$-$0.0394"
     assert found["toyMockRqOneHigh"] == "0.0000"  # 0 is a number, not a missing one
     assert found["toyMockRqOneP"] == "$<$0.001"
-    assert found["toyMockRqOneStatement"].endswith(r"100 \% …")
+    assert found["toyMockRqOneStatement"].endswith(r"100\,\% \dots{}")
     assert found["toyMockHotN"] == "41"
     name = "toyMockHotKnnMusicnnMsdReal"
     assert found[f"{name}NDCGAtTwoTwo"] == "0.219"
@@ -72,17 +72,19 @@ def test_numbers_are_what_the_results_say(study):
 
 
 def test_macros_are_letters_and_one_each(study):
-    found = export.numbers(study)
+    found = quoted.numbers(study)
     assert found["macro"].str.fullmatch("[a-zA-Z]+").all()
     assert found["macro"].is_unique
-    assert set(found["file"]) == {"answers.json", "metrics.parquet", "comparisons.parquet"}
+    assert set(found["file"]) == {
+        *("params/toy.yaml", "docs/cards/backends.md", "answers.json", "metrics.parquet", "comparisons.parquet")
+    }
 
 
 def test_two_numbers_of_one_macro_are_refused(study):
     twice = [comparison(), comparison() | {"backend_b": "musicnn__msd"}]
     results.save_comparisons(study, pd.DataFrame(twice))
     with pytest.raises(ValueError, match=r"one number a macro, found .*OverMusicnnMsdShuffled.* give one another name"):
-        export.numbers(study)
+        quoted.numbers(study)
 
 
 def test_a_second_export_writes_the_same_bytes(study, tmp_path):
@@ -91,19 +93,15 @@ def test_a_second_export_writes_the_same_bytes(study, tmp_path):
     export.to_thesis(study, tmp_path / "figures")
     assert as_bytes(tmp_path / "figures") == first
     assert {"rq1-table--toy-mock.tex", "rq1-table--toy-mock.csv", "numbers.tex", "README.md"} <= set(first)
+    assert "thesis_preview.tex" in first
 
 
 def test_stale_files_of_the_study_go_and_others_stay(study, tmp_path):
     folder = tmp_path / "figures"
     folder.mkdir()
-    for name in (
-        "old--toy-mock.pdf",
-        "old--toy_two-mock.pdf",
-        "old--toy-real.pdf",
-        "numbers--demo-mock.tex",
-        "mine.pdf",
-    ):
+    for name in ("old--toy-mock.pdf", "old--toy_two-mock.pdf", "old--toy-real.pdf", "mine.pdf"):
         (folder / name).write_text("x")
+    (folder / "numbers--demo-mock.tex").write_text("")
     export.to_thesis(study, folder)
     left = set(as_bytes(folder))
     assert "old--toy-mock.pdf" not in left
@@ -148,6 +146,7 @@ def test_data_that_name_real_listeners_are_refused_before_anything_is_written(tm
 
 def columns_of(latex):
     """Cells of each row of a booktabs table, after checking what would stop LaTeX."""
+    latex = latex.partition("\n")[2]  # after the comment that says how to take it in
     assert latex.count("{") - latex.count(r"\{") == latex.count("}") - latex.count(r"\}")
     assert latex.count("$") - latex.count(r"\$") == 2 * latex.count(r"$\delta$")
     assert not re.search(r"(?<!\\)[%#^]", latex)

@@ -8,7 +8,7 @@ import pytest
 
 matplotlib.use("Agg")
 
-from lib import backends, figures
+from lib import figures, looks, thesis_overview
 from lib.study import Study, load_parameters
 
 
@@ -17,8 +17,8 @@ def study(tmp_path):
     return Study(load_parameters("toy", {"runs_dir": str(tmp_path)}))
 
 
-def drawn():
-    figures.use_style(9)
+def drawn(family="DejaVu Sans"):
+    figures.use_style(9, family)
     figure, axes = figures.panels(6.3)
     rows = pd.DataFrame({"diff": [0.1, -0.1], "ci_low": [0.0, -0.2], "ci_high": [0.2, 0.0], "against": "a"})
     figures.forest(
@@ -34,9 +34,52 @@ def test_a_figure_is_saved_with_its_data_and_twice_the_same(study):
         figures.save(figure, "diff", rows, study, "A caption.")
         files.append({path.name: path.read_bytes() for path in study.path("figures").iterdir()})
     assert files[0] == files[1]
-    assert set(files[0]) == {f"diff--toy-mock.{end}" for end in ("pdf", "png", "csv", "caption.txt")}
+    assert set(files[0]) == {f"diff--toy-mock.{end}" for end in ("pdf", "png", "csv", "caption.txt", "tex")}
     assert b"simulated listeners" in files[0]["diff--toy-mock.caption.txt"]
-    assert b"/FontFile2" in files[0]["diff--toy-mock.pdf"]  # fonts embedded as TrueType
+    assert rb"\caption[{A caption (toy, mock)}]{A caption. Study toy" in files[0]["diff--toy-mock.tex"]
+
+
+@pytest.mark.parametrize("family", ["DejaVu Sans", "STIXGeneral"])
+def test_all_fonts_are_embedded_as_truetype(study, family):
+    """Canary: matplotlib's own choice (Type 3) is not, and printers refuse it."""
+    for fonttype, embedded in ((42, True), (3, False)):
+        figure, rows = drawn(family)
+        figure.axes[0].set_title("Größe, δ ≤ 5 – ★ $\\rho$")
+        with matplotlib.rc_context({"pdf.fonttype": fonttype}):
+            figures.save(figure, "diff", rows, study, "A caption.")
+        assert thesis_overview.fonts_embedded(study.path("figures", "diff--toy-mock.pdf").read_bytes()) is embedded
+
+
+def test_a_family_that_is_not_there_is_a_sentence_not_another_font():
+    with pytest.raises(ValueError, match=r"found 'DejaVu San'; try .*DejaVu Sans"):
+        figures.use_style(9, "DejaVu San")
+
+
+def test_a_figure_is_printed_as_wide_as_it_was_drawn_and_never_wider_than_the_text(study):
+    for share, printed in ((0.5, r"width=0.5\textwidth"), (1.0, r"width=1\textwidth"), (1.3, r"width=1\textwidth")):
+        figure, _ = figures.panels(6.3, share=share)
+        figures.save(figure, "wide", pd.DataFrame(), study, "A caption.")
+        assert printed in study.path("figures", "wide--toy-mock.tex").read_text()
+
+
+def test_the_number_of_a_line_is_no_column(study):
+    frame = pd.DataFrame({"recommender": ["knn", "ease"], "verdict": ["a", "b"]})
+    figures.save_table(frame, "t", study, "Verdicts.")
+    assert "knn & a" in study.path("figures", "t--toy-mock.tex").read_text()
+    assert study.path("figures", "t--toy-mock.csv").read_text() == "recommender,verdict\nknn,a\nease,b\n"
+
+
+def test_a_caption_tells_how_many_listeners_where_the_data_do(study):
+    """Canary: listeners of validation, and rows without a number, are not those a figure of test scores is of."""
+    figure, rows = drawn()
+    counted = pd.DataFrame(
+        {"split": ["hot_test", "hot_test", "cold_test", "cold_test", "val"], "n_users": [40, 44, 7, math.nan, 900]}
+    )
+    for name, data in (("counted", counted), ("bare", rows)):
+        figures.save(figure, name, data, study, "A caption.")
+    told = study.path("figures", "counted--toy-mock.caption.txt").read_text()
+    assert "A caption. n = 40 to 44 listeners on hot tracks, 7 listeners on cold tracks. Study" in told
+    assert "n =" not in study.path("figures", "bare--toy-mock.caption.txt").read_text()
 
 
 def test_a_figure_is_as_wide_as_its_share_of_the_text():
@@ -52,14 +95,8 @@ def test_a_table_with_numbers_in_its_index_is_valid_latex(study):
     figures.save_table(frame, "t", study, "5 % of it.")
     latex = study.path("figures", "t--toy-mock.tex").read_text()
     assert r"hot & 50 & a\_b & 0.1 [0.0, 0.2]" in latex
-    assert r"5 \% of it." in latex
+    assert r"5\,\% of it." in latex
     assert r"\toprule" in latex
-
-
-def test_every_backend_has_a_colour_and_a_marker_of_its_own():
-    ids = backends.names(twins=False)
-    assert set(ids) <= set(figures.COLOURS)
-    assert len({figures.COLOURS[name] for name in ids}) == len({figures.MARKERS[name] for name in ids}) == len(ids)
 
 
 def test_a_mean_without_an_interval_is_shown_alone():
@@ -94,6 +131,7 @@ def test_lines_of_a_recommender_stand_together_and_are_coloured_by_control():
     assert places[2] - places[1] > places[1] - places[0] == places[3] - places[2]
     wanted = [figures.CONTROL_COLOURS[name] for name in ("real", "shuffled", "real", "random")]
     assert [matplotlib.colors.to_hex(colour) for colour in dots.get_facecolors()] == wanted
+    assert len({path.vertices.tobytes() for path in dots.get_paths()}) == 3  # a marker a control
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "shuffled", "random"]
     assert cold.collections[1].get_offsets().mask[:, 0].tolist() == [False, False, False, True]
 
@@ -102,13 +140,14 @@ def test_panels_share_lines_and_no_interval_is_cut_off():
     """Canary: a limit set on the first of several panels with one scale would cut those drawn after it."""
     frame = pd.DataFrame({"part": ["p", "p", "q"], "line": ["x", "y", "y"], "kind": ["one", "two", "two"]})
     frame = frame.assign(value=[0.1, 0.2, 0.8], ci_low=[0.05, 0.1, 0.7], ci_high=[0.15, 0.3, 0.9])
-    colours = {"one": "#0072b2", "two": "#d55e00"}
-    figure = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", colours=colours, scale="NDCG@5")
+    seen = {"one": looks.look("real"), "two": looks.look("untrained")}
+    figure = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", looks=seen, scale="NDCG@5")
     first, second = figure.axes
     assert first.get_xlim() == second.get_xlim()
     assert first.get_xlim()[0] == 0
     assert first.get_xlim()[1] >= 0.9
     assert [text.get_text() for text in first.get_yticklabels()] == ["x", "y"]
     assert second.collections[1].get_offsets()[:, 1].tolist()[-1] == 1  # y stands where it stands in the first panel
-    own = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", colours=colours)
+    own = figures.dots(frame, 6.3, panel="part", label="line", hue="kind", looks=seen, scale={"p": "bits"})
     assert own.axes[0].get_xlim()[1] < 0.5
+    assert (own.axes[0].get_xlabel(), own.axes[1].get_xlabel()) == ("bits", "")

@@ -22,13 +22,32 @@ def test_the_thesis_of_a_study_that_has_not_run_is_a_sentence_and_a_code(monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_thesis_goes_into_the_repositorys_figures(monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """What was asked of the export, which writes nothing here."""
     asked = []
     monkeypatch.setattr(finish, "ROOT", tmp_path)
     monkeypatch.setattr(export, "to_thesis", lambda study, folder: asked.append((study.name, folder)) or ["a", "b"])
+    return asked
+
+
+def test_the_thesis_goes_into_the_repositorys_figures(exported, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(finish.shutil, "which", lambda program: None)
     assert run(monkeypatch, "thesis", "toy") == 0
-    assert asked == [("toy", tmp_path / "figures")]
-    assert capsys.readouterr().out == "2 files of study toy -> figures/, listed in figures/README.md\n"
+    assert exported == [("toy", tmp_path / "figures")]
+    assert capsys.readouterr().out == (
+        "2 files of study toy -> figures/, listed in figures/README.md\n"
+        "no preview: there is no pdflatex here (docs/thesis.md)\n"
+    )
+
+
+@pytest.mark.parametrize(("complaints", "code"), [([], 0), (["Overfull"], 1)])
+def test_what_latex_complains_of_in_the_preview_is_an_error(exported, monkeypatch, capsys, complaints, code):
+    monkeypatch.setattr(finish.shutil, "which", lambda program: program)
+    monkeypatch.setattr(finish.thesis_preview, "build", lambda folder, pdf: complaints)
+    assert run(monkeypatch, "thesis", "toy") == code
+    said = capsys.readouterr()
+    assert ("thesis_preview.pdf" in said.out) if not code else ("found 1, the first: Overfull" in said.err)
 
 
 def test_answers_of_a_study_that_has_not_run_say_so(monkeypatch, tmp_path, capsys):

@@ -63,7 +63,7 @@ def stored(study, run, split, k):
 def test_lines_stand_as_in_the_table_and_only_those_of_the_backend(study):
     assert lists.runs(study, "mfcc", "hot_test") == LINES
     assert lists.runs(study, "mfcc", "cold_test") == [LINES[0], LINES[3]]
-    assert [lists.label(run) for run in LINES] == ["net", "net (ids alone)", "top", "knn"]
+    assert [lists.label(run) for run in LINES] == ["net", "net (ids alone)", "top", "KNN"]
 
 
 def test_a_line_whose_files_are_gone_is_none(study):
@@ -178,4 +178,4 @@ def test_a_drawing_colours_lines_by_what_they_learn_from(study):
     figure = lists.drawn(lists.by_popularity(study, "mfcc", results.tasks(study)), "stratum", 6.3, scale="NDCG")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend == ["vectors", "ids alone", "listening alone"]
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["net", "net (ids alone)", "top", "knn"]
+    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["net", "net (ids alone)", "top", "KNN"]

@@ -267,6 +267,15 @@ def test_all_validation_keeps_cold_pairs(route):
     assert require_validation_users(parts, 6) == 6
 
 
+@pytest.mark.parametrize(("part", "said"), [("val", "to choose options by"), ("hot_test", "to be judged by")])
+def test_a_study_in_which_nothing_hot_is_left_to_choose_or_judge_by_is_refused(route, part, said):
+    """Validation listeners of cold pairs alone are counted, but no recommender can choose its options by them."""
+    parts = route.split(many(20), test_date=D)
+    parts = parts._replace(cold_val=parts.val, **{part: getattr(parts, part).head(0)})
+    with pytest.raises(SplitError, match=f"hot tracks in .*{said}, found none: raise n_users"):
+        require_validation_users(parts, 1)
+
+
 def test_a_listener_with_only_cold_pairs(route):
     events = pd.concat([many(10), log(("x", "c", "2019-02-05"))])
     published, everyone = (route.split(events, test_date=D, val_users=who) for who in ("published", "all"))

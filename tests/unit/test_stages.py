@@ -79,3 +79,9 @@ def test_a_notebook_depends_on_the_table_and_on_what_it_names(tmp_path):
     assert changed(variant_table={}) == {"62"}
     assert changed(backend="mfcc") == {"62"}  # each job of 40 has a backend of its own
     assert changed(n_tracks=99) == {"10"}
+
+
+@pytest.mark.parametrize("changed", [{"n_tracks": 60}, {"n_users": 60}])
+def test_preparation_is_made_again_for_a_parameter_of_either_of_its_cells(tmp_path, changed):
+    before, after = (stages.digest("10_prepare_data", parameters(tmp_path, **one)) for one in ({}, changed))
+    assert before != after

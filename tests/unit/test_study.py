@@ -11,14 +11,18 @@ from lib import study as studies
 from lib import tuning
 from lib.recommenders import KINDS, create, options
 from lib.study import ROOT, ParameterError, load_parameters, open_study
+from workflow import stages
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 STUDIES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "base")
 
 
 def parameters_cell(path):
-    cells = nbformat.read(path, as_version=4).cells
-    return next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    return "\n".join(cell.source for cell in parameters_cells(path))
+
+
+def parameters_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if stages.names_parameters(cell)]
 
 
 def assigned(source):
@@ -45,6 +49,14 @@ def test_every_parameter_line_has_type_and_meaning(path):
         lines = source.splitlines()[node.lineno - 1 : node.end_lineno]
         assert isinstance(node, ast.AnnAssign), lines
         assert any("  # " in line for line in lines), lines
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_papermill_injects_stands_below_all_defaults(path):
+    """It goes below the cell tagged `parameters` alone: defaults below that would undo a study's own."""
+    tags = [tag for cell in parameters_cells(path) for tag in cell.metadata["tags"] if tag.startswith("parameters")]
+    assert tags[-1] == "parameters"
+    assert tags.count("parameters") == 1
 
 
 def test_no_parameter_shadows_a_module():

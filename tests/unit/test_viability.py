@@ -197,14 +197,17 @@ def test_mean_differences_are_of_listeners_and_agree_with_their_means(finished):
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ((5, 3, 5), ["5 listeners"]),
-        ((5, 1, 600), ["1 seed"]),
-        ((2, 3, 600), ["2 backends"]),
-        ((1, 1, 5), ["5 listeners", "1 seed", "1 backend "]),
+        ((5, 3, 5, 5), ["Only 5 of 5 listeners"]),
+        ((5, 3, 40, 600), ["Only 40 of 600 listeners"]),
+        ((5, 1, 200, 600), ["1 seed"]),
+        ((2, 3, 200, 600), ["2 backends"]),
+        ((1, 1, 5, 5), ["5 listeners", "1 seed", "1 backend "]),
     ],
 )
 def test_what_a_small_study_cannot_say_is_said(size, said):
-    found = viability.cannot_conclude(*size, trained=True)
+    n_backends, n_seeds, *counts = size
+    compared = pd.DataFrame([counts], columns=["n_differ", "n_users"])
+    found = viability.cannot_conclude(n_backends, n_seeds, compared, trained=True)
     assert len(found) == len(said)
     assert all(word in sentence for word, sentence in zip(said, found, strict=True))
 

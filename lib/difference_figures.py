@@ -1,0 +1,45 @@
+"""Differences of recommenders and backends to what they are held against, one panel a split."""
+
+from lib import figures
+
+_LINES = 0.09  # of the width a group of lines needs; what stands around them needs the rest
+_AXIS, _LEGEND = 0.12, 0.23
+
+
+def by_split(frame, splits, text_width, *, group, groups, colour, scale, margins=None):
+    """Forests of differences side by side, hot tracks beside cold ones, that share their groups of lines.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        ``split, k, diff, ci_low, ci_high`` and the columns named next.
+    splits : list of str
+        A panel each.
+    text_width : float
+        Of the thesis, inches.
+    group : str
+        Column that names a group of lines.
+    groups : list of str
+        Which groups, top first.
+    colour : str
+        Column with backends; where there are several, a legend names them.
+    scale : str
+        What is subtracted from what; metric and cut-off are added.
+    margins : dict of {str: float}, optional
+        Smallest effect of interest on each split, drawn as a band around 0.
+
+    Returns
+    -------
+    Figure
+    """
+    several = frame[colour].nunique() > 1
+    ratio = _AXIS + _LEGEND * several + _LINES * len(groups)
+    figure, axes = figures.panels(text_width, 1, len(splits), ratio=ratio, sharey=True, squeeze=False)
+    for panel, split in zip(axes[0], splits, strict=True):
+        own = frame[frame["split"] == split]
+        figures.forest(panel, own, group=group, groups=groups, colour=colour, margin=(margins or {}).get(split))
+        panel.set(title=figures.tracks_of(split), xlabel=f"{scale}, NDCG@{own['k'].iloc[0]}")
+    if several:
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figures.legend(figure, dict(zip(names, handles, strict=True)))
+    return figure
