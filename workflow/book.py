@@ -110,8 +110,10 @@ def write_source(study, executed, failed, folder):
             folder / f"{name}/index.md", [f"# {FOLDERS[name]}", *_toctree([path.stem for path in documents[name]])]
         )
     write_page(folder / "references.md", ["# References", "```{bibliography}\n:all:\n```"])
+    readme = pages.relinked((ROOT / "README.md").read_text(), places, "")
+    write_page(folder / "readme.md", re.sub(r"^# .+$", "# README", readme, count=1, flags=re.MULTILINE))
     pictures = write_pictures(study, groups, places, folder)
-    write_page(folder / "index.md", start_page(study, groups, documents, failed, places, pictures))
+    write_page(folder / "index.md", start_page(study, groups, documents, failed, readme, pictures))
 
 
 def by_notebook(executed):
@@ -136,7 +138,7 @@ def where(groups, documents):
         for name, copies in groups.items()
     }
     places |= {f"{name}/{path.name}": f"/{name}/{path.name}" for name, paths in documents.items() for path in paths}
-    return places | {name: f"/{name}/index.md" for name in ("docs/cards", "benchmarks")} | {"README.md": "/index.md"}
+    return places | {name: f"/{name}/index.md" for name in ("docs/cards", "benchmarks")} | {"README.md": "/readme.md"}
 
 
 def pictures_of_documents(documents, folder):
@@ -224,11 +226,10 @@ def _figure(path, words, caption):
     return [f"```{{figure}} {path}\n:alt: {words}\n\n{caption}\n```"]
 
 
-def start_page(study, groups, documents, failed, places, pictures):
+def start_page(study, groups, documents, failed, readme, pictures):
     """The first screen of README around where the answers stand, and the order of all pages."""
-    readme = (ROOT / "README.md").read_text()
-    first = re.split(r"^(?:## |\|)", readme, maxsplit=1, flags=re.MULTILINE)[0].strip()
-    heading, introduction, *rest = pages.relinked(first, places, "").split("\n\n")
+    first = re.split(r"^(?:## |\||!\[)", readme, maxsplit=1, flags=re.MULTILINE)[0].strip()
+    heading, introduction, *rest = first.replace("](#", "](/readme.md#").split("\n\n")
     lines = [heading, introduction, *standing(study, groups, pictures), "## Run it yourself", *rest]
     if failed:
         names = ", ".join(f"`{name.removesuffix(_FAILED)}`" for name in failed)
@@ -237,7 +238,7 @@ def start_page(study, groups, documents, failed, places, pictures):
         stage: [f"notebooks/{name}" for name in groups if STAGES.get(name[0]) == stage] for stage in STAGES.values()
     }
     names["Thesis"] += ["figures"] * bool(pictures)
-    names[FOLDERS["docs"]] = [f"docs/{path.stem}" for path in documents["docs"]]
+    names[FOLDERS["docs"]] = ["readme", *(f"docs/{path.stem}" for path in documents["docs"])]
     names[FOLDERS["docs"]] += ["docs/cards/index", "benchmarks/index", "references"]
     lines += _toctree(["00 The way in <notebooks/00_index>"] if "00_index" in groups else [], hidden=True)
     return lines + [tree for caption, own in names.items() if own for tree in _toctree(own, caption, hidden=True)]

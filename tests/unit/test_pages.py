@@ -141,10 +141,13 @@ def test_a_book_of_a_study_that_has_not_run_is_a_sentence(tmp_path):
         book.build(study)
 
 
-def test_a_copy_that_failed_is_left_out_and_named(tmp_path):
+def test_the_start_page_has_the_first_screen_of_readme_and_names_what_failed(tmp_path):
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path)}))
     groups = book.by_notebook([tmp_path / "60_baselines.ipynb"])
-    text = "\n".join(book.start_page(study, groups, {"docs": []}, ["30_knn.mfcc.failed"], {}, {}))
+    readme = "# Title\n\nWhat it is: [more](#more).\n\n## More\n\nNot on the first screen."
+    text = "\n".join(book.start_page(study, groups, {"docs": []}, ["30_knn.mfcc.failed"], readme, {}))
+    assert "What it is: [more](/readme.md#more)." in text
+    assert "Not on the first screen." not in text
     assert "These copies failed and are not part of the book: `30_knn.mfcc`." in text
 
 
