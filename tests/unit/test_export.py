@@ -127,6 +127,12 @@ def test_canary_a_name_that_a_notebook_fills_in_is_found_after_those_written_out
     assert listed.set_index("file")["notebook"].tolist() == ["30_knn", "–", "70_rq1_viability"]
 
 
+def test_canary_a_notebook_that_is_being_written_is_not_read(study):
+    """The export is itself a notebook, whose executed copy grows beside the others."""
+    study.path("executed", ".90_export_thesis.1234.ipynb").write_text("")
+    assert export.contents(study, ["rq1-table--toy-mock.csv"])["notebook"].tolist() == ["70_rq1_viability"]
+
+
 def test_a_study_that_has_not_run_writes_nothing(tmp_path):
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path / "runs")}))
     with pytest.raises(FileNotFoundError, match="run 'make workbook STUDY=toy' first"):
