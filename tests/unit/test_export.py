@@ -189,3 +189,14 @@ def test_every_figure_and_table_of_a_notebook_has_a_name_that_export_can_read(pa
     ]
     unread = [ast.unparse(call) for call in calls if not isinstance(call.args[1], ast.Constant | ast.JoinedStr)]
     assert unread == []
+
+
+def test_no_figure_and_table_have_one_name():
+    """Canary: each brings a .tex and a .csv; the second of one name would be written over the first."""
+    names = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                names += export._names_saved("".join(cell["source"]))
+    assert sorted(names) == sorted(set(names))
+    assert "rq1" in names
