@@ -116,7 +116,9 @@ def cost_benefit(by_split, text_width, label):
         one.set_xscale("log")
         one.set(title=tracks_of(split), xlabel="CPU seconds a 30 s clip", ylabel=label[split])
         one.margins(x=0.12)
+        one.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
         one.xaxis.set_major_formatter("{x:g}")
+        one.xaxis.set_minor_formatter("")
     ring = {"none as good as cheaply": {"marker": "o", "ls": "", **_RING}}
     legend(figure, _looks(first["backend"]) | ring)
     return figure

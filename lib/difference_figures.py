@@ -38,7 +38,8 @@ def by_split(frame, splits, text_width, *, group, groups, colour, scale, margins
     for panel, split in zip(axes[0], splits, strict=True):
         own = frame[frame["split"] == split]
         figures.forest(panel, own, group=group, groups=groups, colour=colour, margin=(margins or {}).get(split))
-        panel.set(title=f"{split.removesuffix('_test')} tracks", xlabel=f"{scale}, NDCG@{own['k'].iloc[0]}")
+        panel.set(title=figures.tracks_of(split), xlabel=f"{scale}, NDCG@{own['k'].iloc[0]}")
     if several:
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        handles, names = axes[0, 0].get_legend_handles_labels()
+        figures.legend(figure, dict(zip(names, handles, strict=True)))
     return figure

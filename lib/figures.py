@@ -6,6 +6,7 @@ order are those of `lib.looks`.
 
 import difflib
 import math
+import textwrap
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -118,7 +119,9 @@ def save(figure, name, data, study, caption):
     study : Study
     caption : str
         A sentence or two, as under the figure in the thesis; ``lib.latex.short_caption`` makes the short one of it.
+        How many listeners there are is added where ``data`` has ``split`` and ``n_users``.
     """
+    caption += _listeners(data)
     stem = _stem(name, study)
     folder = study.path("figures")
     for suffix, metadata in (
@@ -237,7 +240,9 @@ def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", ref
         _panel_of_dots(one, own, shown, reference)
         one.set(title=named(name), xlabel=units.get(name, ""))
     if not units:
-        figure.supxlabel(scale, fontsize=mpl.rcParams["axes.labelsize"])
+        letters = int(text_width * 72 / ncols / (0.6 * mpl.rcParams["axes.labelsize"]) * 0.8)
+        for last in axes.flat[max(0, len(names) - ncols) : len(names)]:
+            last.set_xlabel(textwrap.fill(scale, max(8, letters)))
         if reference is None:
             axes[0, 0].set_xlim(0, None)  # after all is drawn: it ends what scales by itself
     for empty in axes.flat[len(names) :]:
@@ -426,6 +431,18 @@ def maps(frame, hue, text_width):
     if len(shown) > 1:
         legend(figure, entries, title=hue)
     return figure
+
+
+def _listeners(data):
+    """How many listeners are behind a figure, as a sentence, or nothing where its data do not tell."""
+    if not {"split", "n_users"} <= set(data.columns):
+        return ""
+    known = data.dropna(subset="n_users")
+    told = []
+    for split, numbers in known[known["split"].str.endswith("_test")].groupby("split", sort=False)["n_users"]:
+        low, high = int(numbers.min()), int(numbers.max())
+        told.append(f"{low if low == high else f'{low} to {high}'} listeners on {tracks_of(split)}")
+    return f" n = {', '.join(told)}." if told else ""
 
 
 def _stem(name, study):

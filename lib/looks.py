@@ -17,7 +17,7 @@ LABEL_PALETTE = [
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito, without black and yellow
     "#312400", "#550049", "#9ece79", "#6d5524", "#3d5549", "#ffaab6",  # the farthest from those and from each other
 ]  # fmt: skip
-LABEL_MARKERS = ["o", "s", "^", "D", "v", "P", "X", "d", "<", "p", ">", "*"]
+LABEL_MARKERS = ["o", "s", "^", "D", "v", "P", "X", "d", "<", (4, 1, 0), ">", "*"]
 
 
 class Look(NamedTuple):
@@ -77,7 +77,7 @@ RECOMMENDERS = {
     "bert4rec": ("#0079f3", ">"),
     "bert4rec_ids": ("#619eff", "*"),
     "hybrid": ("#6d2400", _FOUR),
-    "bimodal": ("#b65531", "p"),
+    "bimodal": ("#b65531", _STANDING),
     "bimodal_content": ("#f38655", _TURNED),
     "bimodal_collaborative": ("#3d2455", _THREE),
 }
@@ -85,7 +85,7 @@ CONTROLS = {
     "real": ("#0072b2", "o"),
     "untrained": ("#e69f00", "s"),
     "shuffled": ("#6e6e6e", "X"),
-    "random": ("#b0b0b0", "d"),
+    "random": ("#b0b0b0", "v"),
     "profile_swap": ("#7d0a52", "^"),
     "id_only": ("#00a676", "P"),
     "chance": (GREY, "D"),
@@ -181,7 +181,7 @@ def label_looks(values):
 
     Returns
     -------
-    dict of {str: (str, str)}
+    dict of {str: (str, str or tuple)}
         Colour and marker. From the thirteenth value on colours come again with another marker.
 
     Examples

@@ -81,7 +81,7 @@ def listening_figure(pairs, text_width):
         axis.set_minor_formatter("")
     axes[1].set(xlabel="rank of the track", ylabel="plays")
     hours = pairs["timestamp"].dt.hour.value_counts(normalize=True).reindex(range(24), fill_value=0) * 100
-    axes[2].stairs(hours, range(25), color=BLUE, baseline=None)
+    axes[2].stairs(hours, range(25), color=BLUE, baseline=None, lw=1.2)
     axes[2].set_xticks(range(0, 25, 6))
     axes[2].set(xlabel="hour of day, UTC", ylabel="first plays, %", ylim=(0, None))
     return Drawn(figure, per_user.value_counts().sort_index().rename_axis("tracks").reset_index(name="listeners"))

@@ -63,10 +63,11 @@ def nearness(nearest, among, text_width):
         ],
         ignore_index=True,
     )
-    sns.ecdfplot(data, x="cosine", hue="side", palette=COLOURS, stat="percent", ax=axes)
+    for (side, own), colour, style in zip(data.groupby("side", sort=False), COLOURS, ("-", "--"), strict=True):
+        sns.ecdfplot(own, x="cosine", color=colour, ls=style, stat="percent", label=side, ax=axes)
     axes.axvline(np.quantile(among, 0.05), ymax=0.78, color=figures.GREY, lw=0.8, ls=":")
     axes.set(xlabel="cosine", ylabel="tracks, % up to x")
-    sns.move_legend(axes, "upper left", title=None)
+    axes.legend(loc="upper left")
     return figure, data
 
 
@@ -101,7 +102,7 @@ def _label(axes):
     labels = {
         "tracks a listener": "listeners, % up to x",
         "plays a pair": "pairs, % up to x",
-        "most played tracks, %": "their share of plays, %",
+        "most played tracks, %": "share of plays, %",
         "time between first plays": "gaps, % up to x",
         "hour of day, UTC": "first plays, %",
         "day of the week": "first plays, %",
@@ -111,6 +112,7 @@ def _label(axes):
     for panel in axes.flat[:2]:
         panel.set(xscale="log", ylim=(0, 102))
         panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")  # within one decade they would be written too, over each other
     axes[0, 2].set(ylim=(0, 102), xticks=(0, 25, 50, 75, 100))
     axes[1, 0].set(xscale="log", ylim=(0, 102), xlim=(0.5, GAP_EDGES[-1]))
     axes[1, 0].set_xticks([1, 60, 1440, 10080], ["1 min", "1 h", "1 d", "1 w"])

@@ -372,7 +372,7 @@ def _draw_one(axes, table, grid):
     axes.set_xlabel(across)
     if others:
         low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.2 * len(axes.get_legend_handles_labels()[1]) * (high - low))  # room for the legend
+        axes.set_ylim(low, high + 0.28 * len(axes.get_legend_handles_labels()[1]) * (high - low))  # room for the legend
         axes.legend(handlelength=1, loc="upper left")
 
 

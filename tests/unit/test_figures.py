@@ -69,6 +69,19 @@ def test_the_number_of_a_line_is_no_column(study):
     assert study.path("figures", "t--toy-mock.csv").read_text() == "recommender,verdict\nknn,a\nease,b\n"
 
 
+def test_a_caption_tells_how_many_listeners_where_the_data_do(study):
+    """Canary: listeners of validation, and rows without a number, are not those a figure of test scores is of."""
+    figure, rows = drawn()
+    counted = pd.DataFrame(
+        {"split": ["hot_test", "hot_test", "cold_test", "cold_test", "val"], "n_users": [40, 44, 7, math.nan, 900]}
+    )
+    for name, data in (("counted", counted), ("bare", rows)):
+        figures.save(figure, name, data, study, "A caption.")
+    told = study.path("figures", "counted--toy-mock.caption.txt").read_text()
+    assert "A caption. n = 40 to 44 listeners on hot tracks, 7 listeners on cold tracks. Study" in told
+    assert "n =" not in study.path("figures", "bare--toy-mock.caption.txt").read_text()
+
+
 def test_a_figure_is_as_wide_as_its_share_of_the_text():
     figure, _ = figures.panels(6.3, share=0.5)
     assert figure.get_size_inches()[0] == pytest.approx(3.15)
