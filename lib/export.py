@@ -79,7 +79,7 @@ def contents(study, names):
     manifest = study.path("manifest.json")
     ran = json.loads(manifest.read_text()) if manifest.is_file() else {}
     data = ran.get("data") or provenance.data_fingerprint(study.path("data"))
-    saved = [found for path in sorted(study.path("executed").glob("*.ipynb")) for found in _saved_by(path)]
+    saved = [found for path in sorted(study.path("executed").glob("[!.]*.ipynb")) for found in _saved_by(path)]
     saved.sort(key=lambda found: _ANY in found[0])  # a name written out before one that is filled in
     rows = []
     for name in sorted(names):

@@ -33,6 +33,10 @@ _SIGNS = {
 }  # fmt: skip
 _ACCENTS = dict(zip("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0323\u0327\u0328\u0331",
                     "`'^~=u.\"rHvdckb", strict=True))  # fmt: skip
+_INTERVALS = re.compile(
+    r",?(?: mean)?(?: with)?(?: the| Wilson's)? 95 ?% (?:intervals?|range)(?![^(]*\))"
+    r"(?: over [\w ]*\w)?(?: \([^)]*\))?(?:, which[^,]*)?,?"
+)
 # Beyond ASCII, what pdflatex sets as it is with T1 fonts (tested by setting all of it).
 _AS_IT_IS = re.compile(r"[ -~¡-ĥĨ-ķĹ-ľŁ-ňŊ-ťŨ-žȘșȚț‘’“”†‡•‰€™]")
 
@@ -98,7 +102,7 @@ def short_caption(caption):
     'NDCG of KNN in 20 worlds'
     """
     first = re.split(r"\.(?=\s|$)", caption, maxsplit=1)[0]
-    first = re.split(r";|,? with (?:\S+ )?95|, (?:mean with|95)", first, maxsplit=1)[0]
+    first = _INTERVALS.sub("", re.split(r";(?![^(]*\))", first, maxsplit=1)[0])
     clauses = re.split(r"(?=[,:] )(?![^(]*\))", first)  # not within brackets
     while len("".join(clauses)) > SHORT and len("".join(clauses[:-1]).split()) > 2:
         clauses.pop()

@@ -105,16 +105,16 @@ class _Column:
 
 
 def _fitted(columns, n_index, available, font_size):
-    """Font size and columns of each part: one part as long as it fits at some size."""
-    for size in (font_size - less for less in _SMALLER):
-        if _fit(columns, available, size):
-            return size, [columns]
-    parts, index = [[]], columns[:n_index]
-    for column in columns[n_index:]:
-        if parts[-1] and not _fit([*index, *parts[-1], column], available, size):
-            parts.append([])
-        parts[-1].append(column)
-    return size, [[*index, *part] for part in parts]
+    """Font size and columns of each part: as few parts, and as large letters, as will do."""
+    sizes = [font_size - less for less in _SMALLER]
+    index, others = columns[:n_index], columns[n_index:]
+    for n_parts in range(1, len(others) + 1):
+        each = -(-len(others) // n_parts)
+        parts = [[*index, *others[start : start + each]] for start in range(0, len(others), each)]
+        for size in sizes:
+            if all(_fit(part, available, size) for part in parts):
+                return size, parts
+    return sizes[-1], parts if others else [columns]
 
 
 def _fit(columns, available, size):

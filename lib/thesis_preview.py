@@ -78,7 +78,7 @@ def _quoted(numbers):
     opening = (
         f"\\begingroup\\footnotesize\n\\begin{{longtable}}{{{spec}}}\n\\toprule macro & value \\\\ \\midrule\\endhead"
     )
-    more = f"And {len(numbers) - len(few)} scores and comparisons more, which numbers--*.csv lists."
+    more = f"And {len(numbers) - len(few)} scores and comparisons more, which numbers-{{}}-*.csv lists."
     return "\n".join([more, opening, *lines, "\\bottomrule", "\\end{longtable}", "\\endgroup", ""])
 
 

@@ -127,6 +127,12 @@ def test_canary_a_name_that_a_notebook_fills_in_is_found_after_those_written_out
     assert listed.set_index("file")["notebook"].tolist() == ["30_knn", "–", "70_rq1_viability"]
 
 
+def test_canary_a_notebook_that_is_being_written_is_not_read(study):
+    """The export is itself a notebook, whose executed copy grows beside the others."""
+    study.path("executed", ".90_export_thesis.1234.ipynb").write_text("")
+    assert export.contents(study, ["rq1-table--toy-mock.csv"])["notebook"].tolist() == ["70_rq1_viability"]
+
+
 def test_a_study_that_has_not_run_writes_nothing(tmp_path):
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path / "runs")}))
     with pytest.raises(FileNotFoundError, match="run 'make workbook STUDY=toy' first"):
@@ -183,3 +189,14 @@ def test_every_figure_and_table_of_a_notebook_has_a_name_that_export_can_read(pa
     ]
     unread = [ast.unparse(call) for call in calls if not isinstance(call.args[1], ast.Constant | ast.JoinedStr)]
     assert unread == []
+
+
+def test_no_figure_and_table_have_one_name():
+    """Canary: each brings a .tex and a .csv; the second of one name would be written over the first."""
+    names = []
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            if cell["cell_type"] == "code":
+                names += export._names_saved("".join(cell["source"]))
+    assert sorted(names) == sorted(set(names))
+    assert "rq1" in names

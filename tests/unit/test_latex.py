@@ -47,6 +47,10 @@ def test_a_width_is_measured_of_what_is_printed():
     [
         ("KNN on mfcc, its controls: NDCG with 95 % intervals.", "KNN on mfcc, its controls: NDCG"),
         ("Share with p <= .05, with Wilson's 95 % intervals.", "Share with p <= .05"),
+        ("NDCG, with 95 % intervals over listeners, against seconds.", "NDCG against seconds"),
+        ("Real vectors, with 95 % intervals over listeners, which do not decide.", "Real vectors"),
+        ("KNN in 3 worlds, mean with 95 % interval over worlds (markers).", "KNN in 3 worlds"),
+        ("Options tried (star: chosen; bars: 95 % interval).", "Options tried (star: chosen; bars: 95 % interval)"),
         ("Own artists. NDCG too.", "Own artists"),
         ("Spearman's rho over backends; star: q ≤ α.", "Spearman's rho over backends"),
         ("Published (arXiv 1, 2): " + "rho " * 20 + ".", "Published (arXiv 1, 2)"),

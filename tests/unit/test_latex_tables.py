@@ -32,11 +32,12 @@ def test_a_narrow_table_has_the_captions_size(study):
 def test_a_wider_one_smaller_letters_and_a_still_wider_one_parts_that_repeat_its_index(study):
     assert sizes(table(scores(5), "t--toy-mock", "A.", study)) == [7]
     latex = table(scores(7), "t--toy-mock", "A.", study)
-    assert sizes(latex) == [7, 7]
+    assert sizes(latex) == [9, 9]  # as large as the narrower parts allow
     assert latex.count("recommender\\_0") == 2
     assert [latex.count(f"backend {column}") for column in range(7)] == [1] * 7
     assert re.findall(r"\\label\{(.*?)\}", latex) == ["tab:t--toy-mock", "tab:t--toy-mock-2"]
     assert "A (toy, mock) -- 2 of 2" in latex
+    assert re.findall(r"begin\{tabular\}\{(l+)\}", latex) == ["lllll", "llll"]  # not six columns and one
 
 
 def test_canary_a_wider_text_takes_what_a_narrow_one_does_not():
