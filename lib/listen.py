@@ -382,8 +382,8 @@ def table(archive, run, split, user, k=SHOWN):
     Returns
     -------
     DataFrame
-        Indexed by rank: proposed, its artist where any is known, heard later, and the nearest track of the history (or what most of the same people
-        heard) with its cosine.
+        Indexed by rank: proposed, its artist where any is known, heard later, and the nearest track of the history (or
+        what most of the same people heard) with its cosine.
     """
     rows = []
     for proposal in proposals(archive, run, split, user, k).itertuples():

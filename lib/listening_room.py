@@ -68,7 +68,8 @@ class Side:
     """One of the two that are opposed: which recommender, on which vectors, and its list."""
 
     def __init__(self, archive, run, name, changed, chosen):
-        self._archive, self._runs, self.name = archive, listen.runs(archive), name
+        self._archive, self._runs, self.name, self._changed = archive, listen.runs(archive), name, changed
+        self._wanted, self._offering = run.backend if run else "", False
         spaces = listen.spaces(archive)
         recommenders = list(dict.fromkeys(one.recommender for one in self._runs))
         self.recommender = ipywidgets.Dropdown(options=recommenders, description=f"Recommender {name}")
@@ -81,10 +82,10 @@ class Side:
         self.list = TrackList(chosen)
         if run:
             self.recommender.value = run.recommender
-            self._offer()
+            self.space.options = self._spaces()
             self.space.value = run
         self.recommender.observe(lambda _change: self._offer(), "value")
-        self.space.observe(lambda change: change["new"] and changed(), "value")
+        self.space.observe(lambda _change: self._chosen(), "value")
         self.backend.observe(lambda _change: changed(), "value")
         choices = ipywidgets.HBox([self.recommender, self.space, self.backend])
         choices.add_class("workbook-choices")
@@ -96,13 +97,23 @@ class Side:
         """The run that is chosen, None where there is none."""
         return self.space.value
 
-    def _offer(self):
-        """Offer the vectors on which the recommender has lists, and keep to those that were chosen if it has them."""
-        before = self.run
+    def _spaces(self):
         own = [run for run in self._runs if run.recommender == self.recommender.value]
-        kept = next((run for run in own if before and run.backend == before.backend), own[0])
-        self.space.options = [(listen.space_label(self._archive, run), run) for run in own]
-        self.space.value = kept
+        return [(listen.space_label(self._archive, run), run) for run in own]
+
+    def _offer(self):
+        """Offer the vectors on which the recommender has lists; those last chosen stay if they are among them."""
+        offered = self._spaces()
+        self._offering = True  # new options choose their first by themselves: nothing that anybody asked for
+        self.space.options = offered
+        self.space.value = next((run for _, run in offered if run.backend == self._wanted), offered[0][1])
+        self._offering = False
+        self._changed()
+
+    def _chosen(self):
+        if not self._offering:
+            self._wanted = self.run.backend
+            self._changed()
 
     def about(self, what):
         """Show the controls that go with a listener, or with a track."""

@@ -152,11 +152,13 @@ def test_cold_tracks_are_listed_when_asked_for(room):
 
 def test_the_vectors_that_were_chosen_stay_where_the_recommender_has_them(room):
     side = room.sides[1]
+    side.space.value = Run("knn", "musicnn_msd")
+    assert "knn · MusiCNN (MSD)" in side.list.heading
     side.recommender.value = "mostpop"
     assert side.run == Run("mostpop")
     assert "mostpop · listening alone" in side.list.heading
     side.recommender.value = "knn"
-    side.space.value = Run("knn", "musicnn_msd")
+    assert side.run == Run("knn", "musicnn_msd")
     assert "knn · MusiCNN (MSD)" in side.list.heading
 
 
