@@ -2,8 +2,8 @@
 
 from lib import figures
 
-_LINES = 0.09  # of the width a group of lines needs; what stands around them needs the rest
-_AXIS, _LEGEND = 0.12, 0.23
+_LINE, _GAP = 0.07, 0.08  # inches, of an interval among others, and between groups; less, and markers overlap
+_AXIS, _LEGEND = 0.6, 0.3  # inches, of what stands around them
 
 
 def by_split(frame, splits, text_width, *, group, groups, colour, scale, margins=None):
@@ -33,8 +33,11 @@ def by_split(frame, splits, text_width, *, group, groups, colour, scale, margins
     Figure
     """
     several = frame[colour].nunique() > 1
-    ratio = _AXIS + _LEGEND * several + _LINES * len(groups)
-    figure, axes = figures.panels(text_width, 1, len(splits), ratio=ratio, sharey=True, squeeze=False)
+    group_height = max(0.22, _GAP + _LINE * frame[colour].nunique())  # as high as its name at least
+    height = _AXIS + _LEGEND * several + group_height * len(groups)
+    figure, axes = figures.panels(
+        text_width, 1, len(splits), ratio=height * len(splits) / text_width, sharey=True, squeeze=False
+    )
     for panel, split in zip(axes[0], splits, strict=True):
         own = frame[frame["split"] == split]
         figures.forest(panel, own, group=group, groups=groups, colour=colour, margin=(margins or {}).get(split))

@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 
 from lib import (
     backend_figures,
+    difference_figures,
     figures,
     layers,
     lists,
@@ -126,13 +127,11 @@ def against():
 
 
 def a_forest():
-    rows = differences(crossed(recommender=NAMES, backend=IDS))
-    figure, axes = figures.panels(WIDTH, 1, 2, ratio=0.35 + 0.09 * len(NAMES), sharey=True)
-    for one in axes:
-        figures.forest(one, rows, group="recommender", groups=NAMES, colour="backend", margin=0.02)
-        one.set(title="hot tracks", xlabel="real − shuffled, NDCG@50")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    rows = differences(crossed(recommender=NAMES, backend=IDS, split=SPLITS)).assign(k=50)
+    return difference_figures.by_split(
+        rows, SPLITS, WIDTH, group="recommender", groups=NAMES, colour="backend", scale="real − shuffled",
+        margins=dict.fromkeys(SPLITS, 0.02),
+    )  # fmt: skip
 
 
 def of_pairs():
