@@ -240,7 +240,7 @@ def dots(frame, text_width, *, panel, label, hue=None, looks=None, scale="", ref
         _panel_of_dots(one, own, shown, reference, size=14 if ncols < 3 else 9)
         one.set(title=named(name), xlabel=units.get(name, ""))
     if not units:
-        letters = int(text_width * 72 / ncols / (0.6 * mpl.rcParams["axes.labelsize"]) * 0.8)
+        letters = int(text_width * 72 / ncols / (0.6 * _points("axes.labelsize")) * 0.8)
         for last in axes.flat[max(0, len(names) - ncols) : len(names)]:
             last.set_xlabel(textwrap.fill(scale, max(8, letters)))
         if reference is None:
@@ -339,10 +339,15 @@ def legend(figure, entries, **options):
         for entry in entries.values()
     ]
     width, height = figure.get_size_inches()
-    ncols = _columns(list(entries), width * 72 / mpl.rcParams["legend.fontsize"])
+    ncols = _columns(list(entries), width * 72 / _points("legend.fontsize"))
     below = -(-len(handles) // ncols) - 1  # rows below the first, for which the figure grows
-    figure.set_size_inches(width, height + max(0, below) * 1.5 * mpl.rcParams["legend.fontsize"] / 72)
+    figure.set_size_inches(width, height + max(0, below) * 1.5 * _points("legend.fontsize") / 72)
     figure.legend(handles, list(entries), loc="outside lower center", ncols=ncols, **options)
+
+
+def _points(parameter):
+    """Points of a size of letters, which is a word like ``medium`` until `use_style` is called."""
+    return mpl.font_manager.FontProperties(size=mpl.rcParams[parameter]).get_size_in_points()
 
 
 def _columns(words, width):

@@ -82,6 +82,17 @@ def test_a_caption_tells_how_many_listeners_where_the_data_do(study):
     assert "n =" not in study.path("figures", "bare--toy-mock.caption.txt").read_text()
 
 
+def test_a_legend_needs_no_style_of_ours():
+    """Canary: sizes of letters are words then, with which no width can be computed."""
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        frame = pd.DataFrame({"p": "NDCG", "x": ["a", "b"], "of": ["one", "two"], "value": 0.2})
+        seen = {"one": looks.look("real"), "two": looks.look("untrained")}
+        figure = figures.dots(
+            frame.assign(ci_low=0.1, ci_high=0.3), 6.3, panel="p", label="x", hue="of", looks=seen, scale="NDCG@5"
+        )
+    assert figure.axes[0].get_xlabel() == "NDCG@5"
+
+
 def test_a_figure_is_as_wide_as_its_share_of_the_text():
     figure, _ = figures.panels(6.3, share=0.5)
     assert figure.get_size_inches()[0] == pytest.approx(3.15)

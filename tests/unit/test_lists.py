@@ -63,7 +63,7 @@ def stored(study, run, split, k):
 def test_lines_stand_as_in_the_table_and_only_those_of_the_backend(study):
     assert lists.runs(study, "mfcc", "hot_test") == LINES
     assert lists.runs(study, "mfcc", "cold_test") == [LINES[0], LINES[3]]
-    assert [lists.label(run) for run in LINES] == ["net", "net (ids alone)", "top", "KNN"]
+    assert [lists.label(run) for run in LINES] == ["net", "net (ids alone)", "top", "knn"]
 
 
 def test_a_line_whose_files_are_gone_is_none(study):
