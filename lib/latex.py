@@ -192,7 +192,7 @@ def _or_number(character):
 def _by_number(foreign):
     if not foreign:
         return ""
-    return f"\\ifdefined\\Umathcode {foreign}\\else {_numbers(foreign)}\\fi{{}}"
+    return f"\\ifdefined\\Umathcode {foreign}\\else\\allowbreak{{}}{_numbers(foreign)}\\allowbreak\\fi{{}}"
 
 
 def _numbers(foreign):

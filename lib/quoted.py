@@ -165,7 +165,12 @@ def _of_backends(study):
     there = set(store.names())
     for name in study.parameters.backend_ids:
         if name in there:
-            yield macro_name(name, "dim"), as_number(store.dim(name), 0, unit="dimensions"), "vectors.lance", name
+            yield (
+                macro_name(name, "dim"),
+                as_number(store.dim(name), 0, unit="dimensions"),
+                "vectors.lance",
+                f"{name} width",
+            )
         card = backends.REGISTRY.get(name)
         if card is None:
             continue

@@ -20,7 +20,9 @@ def study(tmp_path):
     for name, share in (("rq1", 0.5), ("wide", 1.2)):
         figure, _ = figures.panels(6.3, share=share)
         figures.save(figure, name, pd.DataFrame({"a": [1]}), study, f"What {name} shows, with 95 % intervals.")
-    wide = pd.DataFrame({f"backend {n}": ["0.1 [0.0, 0.2]"] * 3 for n in range(12)}, index=pd.Index("xyz", name="r"))
+    wide = pd.DataFrame(
+        {f"backend {n}": ["0.1 [0.0, 0.2]"] * 3 for n in range(12)}, index=pd.Index(list("xyz"), name="r")
+    )
     figures.save_table(wide, "rq1-table", study, "Scores (p <= .05).")
     cells = [
         {"cell_type": "markdown", "source": ["## 2 Claims"]},
