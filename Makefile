@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 SET ?=
 BACKEND ?=
+OPTIONS ?=
 # 00_index is read first and run last
 NOTEBOOKS = $(wildcard notebooks/[1-9]*.ipynb) notebooks/00_index.ipynb
 RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET))
@@ -45,8 +46,10 @@ test: .venv/.ready-test ## unit and golden tests, the toy study through the work
 test-all: test ## make test, and the slow tests
 	.venv/bin/python -m pytest tests -m slow
 
-lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the toy study
-	.venv/bin/jupyter lab --notebook-dir . notebooks/00_index.ipynb
+lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the toy study (which this runs first)
+	@test -e runs/toy/executed/00_index.ipynb || $(MAKE) --no-print-directory workbook STUDY=toy SET=
+	@echo "lab: nothing is saved unless you do (Ctrl+S), and 'git restore notebooks' takes that back; Ctrl+C twice stops it"
+	@.venv/bin/python workflow/lab.py $(OPTIONS)
 
 notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
 	.venv/bin/python workflow/refresh.py

@@ -166,34 +166,17 @@ class ClickableMap:
     """
 
     def __init__(self, archive, play):
-        from plotly import graph_objects
-
-        self._archive, self._play = archive, play
-        faint = "rgba(0,0,0,0)"
-        self.figure = graph_objects.FigureWidget(
-            layout={
-                "height": 300,
-                "autosize": True,
-                "margin": {"l": 0, "r": 0, "t": 4, "b": 4},
-                "paper_bgcolor": faint,
-                "plot_bgcolor": faint,
-                "font": {"color": "#808080", "size": 11},  # readable on light and dark
-                "hovermode": "closest",
-                "dragmode": "pan",
-                "xaxis": {"visible": False},
-                "yaxis": {"visible": False},
-                "legend": {"itemsizing": "constant", "tracegroupgap": 4},
-                "uirevision": "kept",
-            }
-        )
-        self.figure._config = self.figure._config | {"displaylogo": False, "scrollZoom": True, "displayModeBar": False}
+        self._archive, self._play, self.figure = archive, play, None
 
     def show(self, backend, label, over, seed):
         """Lay tracks out in a backend's space, coloured by a label, with `over` marked as in `draw`."""
         places = positions(self._archive, backend, seed)
         found = [*self._tracks(places, label), *self._marks(places, over)]
-        self.figure.data = ()
-        self.figure.add_traces(found)
+        if self.figure is None:
+            self.figure = _interactive(found)  # what is added before the browser has the figure would be lost
+        else:
+            self.figure.data = ()
+            self.figure.add_traces(found)
         for trace in self.figure.data:
             trace.on_click(self._clicked)
 
@@ -237,3 +220,29 @@ class ClickableMap:
             showlegend=bool(name),
             marker={"size": size, **marker},
         )
+
+
+def _interactive(traces):
+    """Figure for a browser, without axes: distances are all it shows."""
+    from plotly import graph_objects
+
+    faint = "rgba(0,0,0,0)"
+    figure = graph_objects.FigureWidget(
+        data=traces,
+        layout={
+            "height": 300,
+            "autosize": True,
+            "margin": {"l": 0, "r": 0, "t": 4, "b": 4},
+            "paper_bgcolor": faint,
+            "plot_bgcolor": faint,
+            "font": {"color": "#808080", "size": 11},  # readable on light and dark
+            "hovermode": "closest",
+            "dragmode": "pan",
+            "xaxis": {"visible": False},
+            "yaxis": {"visible": False},
+            "legend": {"itemsizing": "constant", "tracegroupgap": 4},
+            "uirevision": "kept",
+        },
+    )
+    figure._config = figure._config | {"displaylogo": False, "scrollZoom": True, "displayModeBar": False}
+    return figure

@@ -145,8 +145,8 @@ class Room:
         self.player = Player()
         self.map = listening_map.ClickableMap(archive, self._of_map)
         self._controls(pair, listener)
-        self._lay_out()
         self.refresh()
+        self._lay_out()
 
     def _controls(self, pair, listener):
         archive = self.archive

@@ -10,6 +10,15 @@ function render({ model, el }) {
   line.setAttribute("aria-live", "polite");
   el.append(audio, line);
   let url = null;
+  let gone = false;
+
+  // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
+  const keepKeys = () => {
+    const room = el.closest(".workbook-room");
+    if (room) room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
+    else if (!gone) requestAnimationFrame(keepKeys); // not yet on the page
+  };
+  keepKeys();
 
   const load = () => {
     line.textContent = model.get("line");
@@ -28,6 +37,9 @@ function render({ model, el }) {
   };
   model.on("change:serial", load);
   load();
-  return () => url && URL.revokeObjectURL(url);
+  return () => {
+    gone = true;
+    if (url) URL.revokeObjectURL(url);
+  };
 }
 export default { render };
