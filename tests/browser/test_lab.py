@@ -69,7 +69,7 @@ def wait_for(server, address, log, patience=120):
 
 
 def show(page, lab, name):
-    """Open a notebook and wait for its kernel, by what the server says: JupyterLab shows one idle before it is there."""
+    """Open a notebook and wait for its kernel, as the server says: JupyterLab shows one idle too early."""
     page.goto(f"{lab}/lab/tree/notebooks/{name}.ipynb")
     page.wait_for_selector(f"{TAB}:text-is('{name}.ipynb')", timeout=SECONDS)
     for _ in range(SECONDS // 500):
