@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from lib import claims, figures, overview, results, viability
-from lib.backends import LABELS
+from lib.looks import named
 from lib.splits import Split
 from lib.tables import read_parquet
 
@@ -240,9 +240,9 @@ def _blocks(rows, study):
     for start in range(0, len(names), MAX_COLUMNS):
         block = cells[names[start : start + MAX_COLUMNS]].dropna(how="all")
         block = block.reindex([name for name in spaces if name in block.index]).fillna("–")
-        block.index = [LABELS.get(name, name.replace("_", " ")) for name in block.index]
+        block.index = [named(name) for name in block.index]
         for top in range(0, len(block), MAX_ROWS):
-            yield block.iloc[top : top + MAX_ROWS].rename(columns=lambda name: escape_markdown(name))
+            yield block.iloc[top : top + MAX_ROWS].rename(columns=lambda name: escape_markdown(named(name)))
 
 
 def _references(study, split, k):
@@ -253,7 +253,7 @@ def _references(study, split, k):
         "recommender"
     )
     best = claims.best_collaborative(study)
-    names = {"mostpop": "most played", best: f"listening alone ({best})", "chance": "chance"}
+    names = {"mostpop": "most played", best: f"listening alone ({named(str(best))})", "chance": "chance"}
     found = [f"{names[name]} {rows.loc[name, 'value']:.3f}" for name in names if name in rows.index]
     return f"Without audio: {escape_markdown(', '.join(found))}." if found else ""
 
@@ -306,7 +306,7 @@ def _objections(study):
         + "; ".join(escape_markdown(row[name]) for name in ("first", "second", "third"))
         for _, row in own.iterrows()
     ]
-    return [_slide(f"What speaks against {own['recommender'].iloc[0]}", "\n".join(lines), kind="words")]
+    return [_slide(f"What speaks against {named(own['recommender'].iloc[0])}", "\n".join(lines), kind="words")]
 
 
 def _limits(study, answers):
@@ -315,11 +315,10 @@ def _limits(study, answers):
     if study.world == "mock":
         lines.append(f"{results.setting(study)}, the instrument is tested. It says nothing of real listeners.")
     asked = [key for key in QUESTIONS if answers[key]["status"] != "not_run"]
-    n = [answers[key]["n"] for key in ("rq1", "rq2") if answers[key]["n"]]
-    if n:
+    if asked:
         trained = bool(_with_vectors(study) - set(study.named("knn")))
         p = study.parameters
-        lines += viability.cannot_conclude(len(p.backend_ids), p.n_seeds, min(n), trained=trained)
+        lines += viability.cannot_conclude(len(p.backend_ids), p.n_seeds, pd.DataFrame(), trained=trained)
     undecided = [key.upper() for key in asked if answers[key]["status"] == "undecided"]
     lines += [f"Undecided: {', '.join(undecided)}. Undecided is no evidence that there is nothing."] * bool(undecided)
     left = [key.upper() for key in QUESTIONS if key not in asked]

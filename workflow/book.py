@@ -18,6 +18,7 @@ import nbformat
 
 from lib import export, results
 from lib.deck import escape_markdown
+from lib.looks import named
 from lib.study import ROOT, Study
 from workflow import pages, stages
 
@@ -176,12 +177,12 @@ def write_notebooks(name, copies, places, folder):
             "One copy was run on each of these:",
         ]
         for backend, stem, picture in shown:
-            lines.append(f"## [{pages.label(backend)}]({stem}.ipynb)")
+            lines.append(f"## [{named(backend)}]({stem}.ipynb)")
             if picture:
                 (folder / "notebooks" / f"{stem}.png").write_bytes(picture)
-                alt = f"figure of {heading}, {pages.label(backend)}"
+                alt = f"figure of {heading}, {named(backend)}"
                 lines.append(f"```{{image}} {stem}.png\n:alt: {alt}\n```")
-        names = [f"{pages.label(backend)} <{stem}>" for backend, stem, _ in shown]
+        names = [f"{named(backend)} <{stem}>" for backend, stem, _ in shown]
         write_page(folder / "notebooks" / f"{name}.md", [*lines, *_toctree(names, hidden=True)])
 
 

@@ -7,24 +7,13 @@ import re
 
 import nbformat
 
-from lib.backends import LABELS
+from lib.looks import named
 
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$|``[^`]+``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s]+)\)")
 _SOUND = re.compile(r'src="data:audio/([\w.+-]+);base64,([^"]+)"')
 _INTERACTIVE = ("application/vnd.jupyter.widget-view+json", "application/vnd.plotly.v1+json", "application/javascript")
 _LIVE_ONLY = "*Interactive: open the notebook in JupyterLab (`make lab`) to use this part.*"
-
-
-def label(backend):
-    """How a page calls a backend, or a label column that stands for one.
-
-    Examples
-    --------
-    >>> label("musicnn_msd"), label("genre")
-    ('MusiCNN (MSD)', 'genre')
-    """
-    return LABELS.get(backend, backend.replace("_", " "))
 
 
 def relinked(text, places, here):
@@ -114,7 +103,7 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
             cell.source = as_run(cell.source, injected)
     if backend and notebook.cells:
         first = notebook.cells[0]
-        first.source = re.sub(r"^# (.+)$", rf"# \1: {label(backend)}", first.source, count=1, flags=re.MULTILINE)
+        first.source = re.sub(r"^# (.+)$", rf"# \1: {named(backend)}", first.source, count=1, flags=re.MULTILINE)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
