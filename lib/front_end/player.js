@@ -12,13 +12,14 @@ function render({ model, el }) {
   let url = null;
   let gone = false;
 
-  // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
-  const keepKeys = () => {
+  const arrive = () => {
     const room = el.closest(".workbook-room");
-    if (room) room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-    else if (!gone) requestAnimationFrame(keepKeys); // not yet on the page
+    if (!room) return gone || requestAnimationFrame(arrive); // not yet on the page
+    // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
+    room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
+    model.send({ shown: true });
   };
-  keepKeys();
+  arrive();
 
   const load = () => {
     line.textContent = model.get("line");
