@@ -193,8 +193,11 @@ class Room:
         of_map.add_class("workbook-controls")
         below = [self.why]
         if listen.spaces(self.archive):
-            below.append(ipywidgets.VBox([of_map, self.map.figure]))
-            below[1].add_class("workbook-map")
+            around = ipywidgets.VBox([of_map])
+            around.add_class("workbook-map")
+            # a figure that comes with its box is drawn before its traces are there, and stays empty
+            self.player.on_msg(lambda *_shown: setattr(around, "children", [of_map, self.map.figure]))
+            below.append(around)
         below = ipywidgets.HBox(below)
         below.add_class("workbook-below")
         self.widget = ipywidgets.VBox([controls, columns, self.player, below])

@@ -12,16 +12,17 @@ function render({ model, el }) {
   let url = null;
   let gone = false;
 
-  const settle = () => {
+  const arrive = () => {
     const room = el.closest(".workbook-room");
-    if (!room) return gone || requestAnimationFrame(settle); // not yet on the page
+    if (!room) return gone || requestAnimationFrame(arrive); // not yet on the page
     // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
     room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     // plotly draws before it knows its place, 700 px wide, and fits itself only to windows that change
     const map = room.querySelector(".workbook-map");
     if (map) new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(map);
+    model.send({ shown: true });
   };
-  settle();
+  arrive();
 
   const load = () => {
     line.textContent = model.get("line");
