@@ -341,9 +341,9 @@ def legend(figure, entries, **options):
     figure.legend(handles, list(entries), loc="outside lower center", ncols=ncols, **options)
 
 
-def _points(parameter):
-    """Points of a size of letters, which is a word like ``medium`` until `use_style` is called."""
-    return mpl.font_manager.FontProperties(size=mpl.rcParams[parameter]).get_size_in_points()
+def _points(setting):
+    """A size of letters in points; matplotlib's own settings are words."""
+    return mpl.font_manager.FontProperties(size=mpl.rcParams[setting]).get_size_in_points()
 
 
 def _columns(words, width):

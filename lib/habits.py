@@ -2,7 +2,7 @@
 
 `EVEN` spreads a listener's discoveries evenly over the year; the demo's worlds, whose sizes were chosen for power, use
 it. `PUBLISHED` is fitted to the public month of Music4All-Onion (benchmarks/full_mock.md shows how well), and
-`lib.calibration` fits habits to any other public log.
+`lib.fitted_habits` fits them to any other public log.
 """
 
 from typing import NamedTuple

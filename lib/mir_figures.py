@@ -147,7 +147,7 @@ def heat_map(rows, text_width, *, index="label", alpha=0.05):
             rotation=0,
         )
     bar = figure.colorbar(grid[0, -1].collections[0], ax=list(grid[0]), shrink=0.8, pad=0.01, aspect=25)
-    figure.get_layout_engine().set(wspace=0.01)
+    figure.set_layout_engine("constrained", wspace=0.01)
     bar.set_label("Spearman's ρ")
     bar.outline.set_visible(False)
     return figure

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 
-from lib import bulk, calibration, datasets, listening, logs, realism, results, splits
+from lib import bulk, datasets, fitted_habits, listening, logs, realism, results, splits
 from lib.habits import EVEN, PUBLISHED
 from lib.study import MOCK, resolve
 from lib.tables import check
@@ -152,7 +152,7 @@ def habits(study):
         return EVEN
     if kind == "published":
         return PUBLISHED
-    return calibration.calibrate(public_profile(study))
+    return fitted_habits.fit(public_profile(study))
 
 
 def public_profile(study):

@@ -275,3 +275,8 @@ def test_calibration_reads_waveforms_at_the_twins_rate_and_passes_over_what_it_c
     clips = extraction.calibration(tracks, "musicnn_untrained", 7)
     assert len(clips) == 6
     assert all(len(clip) == 1600 for clip in clips)  # a tenth of a second at 16 kHz
+
+
+def test_an_extraction_says_what_it_did_in_one_sentence():
+    done = extraction.Extraction(3, 2, pd.DataFrame({"track_id": ["a"]}))
+    assert done.in_words() == "3 clips embedded now, 2 were there already, 1 failed and are left out"

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from lib import bulk, calibration, listening, realism
+from lib import bulk, fitted_habits, listening, realism
 from lib.datasets import latent
 from lib.habits import EVEN, PUBLISHED
 
@@ -78,25 +78,25 @@ def test_everybody_hears_something(published):
 
 def test_the_month_comes_near_the_public_one():
     # at full size: benchmarks/full_mock.md; here 1,200 listeners on a smaller catalogue
-    month, public = calibration.month(PUBLISHED, 3, n_users=1200, n_tracks=8000), realism.public_profile()
+    month, public = fitted_habits.month(PUBLISHED, 3, n_users=1200, n_tracks=8000), realism.public_profile()
     assert abs(month.gap_share_30min - public.gap_share_30min) < 0.06
     assert abs(month.gap_share_day - public.gap_share_day) < 0.08
     assert 0.7 < month.quantile("tracks_a_user", 0.5) / public.quantile("tracks_a_user", 0.5) < 1.4
-    even = calibration.month(EVEN, 3, n_users=1200, n_tracks=8000)
+    even = fitted_habits.month(EVEN, 3, n_users=1200, n_tracks=8000)
     assert even.quantile("tracks_a_user", 0.5) < 0.8 * public.quantile("tracks_a_user", 0.5)
 
 
 def test_fitted_habits_give_back_what_they_were_fitted_to(monkeypatch):
-    monkeypatch.setattr(calibration, "STEPS", 4)
+    monkeypatch.setattr(fitted_habits, "STEPS", 4)
     hours = tuple(np.roll(PUBLISHED.hours, 6))
     planted = PUBLISHED._replace(session_mean=3.0, repeat_rate=1.2, test_month=0.9, hours=hours)
-    target = calibration.month(planted, 11)
-    found = calibration.calibrate(target)
-    again = calibration.month(found, 12)
+    target = fitted_habits.month(planted, 11)
+    found = fitted_habits.fit(target)
+    again = fitted_habits.month(found, 12)
     assert abs(again.gap_share_30min - target.gap_share_30min) < 0.06
     assert abs(again.repeat_share - target.repeat_share) < 0.06
     assert np.corrcoef(again.hours, target.hours)[0, 1] > 0.8 > np.corrcoef(again.hours, PUBLISHED.hours)[0, 1]
-    untouched = calibration.month(PUBLISHED, 12)
+    untouched = fitted_habits.month(PUBLISHED, 12)
     assert abs(untouched.gap_share_30min - target.gap_share_30min) > 0.1
     assert abs(untouched.repeat_share - target.repeat_share) > 0.1
 

@@ -18,7 +18,7 @@ MOVES = {
 }
 
 
-def calibrate(profile, seed=0):
+def fit(profile, seed=0):
     """Habits under which mock listeners have the figures of a month.
 
     Hours and weekdays are taken over. How long sittings are follows from the share of first plays within half an hour
@@ -38,7 +38,7 @@ def calibrate(profile, seed=0):
 
     Examples
     --------
-    >>> calibrate(realism.public_profile()).hours[0]  # doctest: +SKIP
+    >>> fit(realism.public_profile()).hours[0]  # doctest: +SKIP
     1660
     """
     habits = PUBLISHED._replace(hours=tuple(profile.hours), weekdays=tuple(profile.weekdays))
