@@ -146,7 +146,7 @@ def test_a_cell_that_fails_is_seen(page, lab, workbook):
 
 @pytest.fixture
 def room(page, lab):
-    """The listening room, in its notebook that has been run from the menu; the second time in a kernel that has shown one before."""
+    """The listening room, run from the menu in its notebook; the second time in a kernel that has shown one before."""
     show(page, lab, "80_listen")
     assert run_all(page) == []
     assert [line[0] for line in headings(page)[1:]] == list("12345")
