@@ -161,6 +161,11 @@ def digest(notebook, parameters):
     return f"{code_digest(code)}-{parameters_digest(parameters, names)}{_tuned_digest(code, parameters)}"
 
 
+def digest_of_all(notebooks, parameters):
+    """What the results of several jobs depend on, as one digest."""
+    return hashlib.sha256("".join(digest(name, parameters) for name in notebooks).encode()).hexdigest()[:12]
+
+
 def _tuned_digest(code, parameters):
     """What a search chose for the kinds that a notebook names, or for all that it takes variants of."""
     code = "".join(code)
