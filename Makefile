@@ -38,7 +38,7 @@ plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is mis
 
 test: .venv/.ready-test ## unit and golden tests, the toy study through the workflow, then nbval on every notebook
 	@echo "test: unit and golden tests, then the toy study through the workflow, then every notebook under nbval"
-	.venv/bin/python -m pytest tests -m "not slow"
+	.venv/bin/python -m pytest tests -m "not slow" --numprocesses $(CORES) --dist loadfile
 	@echo "test: the toy study, then every notebook against its stored outputs, in stage order"
 	.venv/bin/python workflow/workbook.py toy --cores $(CORES)
 	WORKBOOK_LOG=/dev/null .venv/bin/python -m pytest --nbval --nbval-sanitize-with tests/nbval.cfg $(NOTEBOOKS)
@@ -53,6 +53,7 @@ lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the
 
 notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
 	.venv/bin/python workflow/refresh.py
+	.venv/bin/python workflow/notebook_table.py
 
 extras: .venv/.ready-extra ## backends inside other packages: crepe, crepe_tiny, vibenet, mule (100 MB; vibenet and mule-torch are GPL-3.0)
 
@@ -62,7 +63,7 @@ weights: .venv/.ready ## fetch a backend's published weights ahead of time (BACK
 backends: .venv/.ready-test ## what every backend was proven to do, and what it costs (some 20 minutes)
 	.venv/bin/python benchmarks/backends.py --out benchmarks/backends.md
 
-thesis: .venv/.ready ## copy a study's figures, tables and numbers into figures/
+thesis: .venv/.ready ## a study's figures, tables and numbers into figures/, and a PDF of all of them
 	@.venv/bin/python workflow/finish.py thesis $(STUDY) $(if $(SET),--set $(SET))
 
 book: .venv/.ready ## a study's executed notebooks as a site to read, runs/<study>/book/index.html; needs no network

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lib import figures, neighbours
+from lib import figures, looks, neighbours
 
 MOST_TRACKS = 4000  # on a map; more take minutes to lay out and cannot be told apart
 MOST_GROUPS = 9  # of a label that have a colour of their own
@@ -99,7 +99,7 @@ def groups(values):
 def colours(found):
     """Colour of each group of `groups`, in the order of the legend."""
     names = sorted(set(found) - {OTHER, UNKNOWN})
-    palette = sns.color_palette("colorblind", len(names)).as_hex()
+    palette = [colour for colour, _ in looks.label_looks(names).values()]
     rest = {name: "#b0b0b0" for name in (OTHER, UNKNOWN) if name in set(found)}
     return dict(zip(names, palette, strict=True)) | rest
 

@@ -53,7 +53,7 @@ def tables(study):
             continue
         sizes = re.findall(r"\\fontsize\{([\d.]+)\}", text)
         lines = len(pd.read_csv(study.path("figures", f"{row['stem']}.csv"), dtype=str))
-        rows.append(row | {"rows": lines, "parts": len(sizes), "points": float(sizes[0])})
+        rows.append(row | {"rows": lines, "parts": len(sizes), "points": float(sizes[0]) if sizes else None})
     columns = ["table", "notebook", "section", "caption", "rows", "parts", "points"]
     return pd.DataFrame(rows, columns=columns).set_index("table")
 

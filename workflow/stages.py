@@ -99,6 +99,7 @@ def last_notebooks(parameters, extended):
         "72_rq3_mir_correlation": compared,
         "73_data_scarcity": more["73_data_scarcity"] and compared and bool(parameters.scarcity_recommenders),
         "74_does_it_measure": compared and study.world == "mock",
+        "80_listen": listeners or bool(extracted(parameters)),
     }
     return [name for name, holds in wanted.items() if holds]
 
