@@ -8,6 +8,7 @@ import re
 import nbformat
 
 from lib.looks import named
+from workflow import stages
 
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$|``[^`]+``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s]+)\)")
@@ -66,7 +67,7 @@ def _repository_path(here, path):
 def notebook_page(notebook, backend, places, bibliography, sounds):
     """An executed copy as a page.
 
-    Code is folded. The cell of parameters shows what this study ran with, in place of the toy study's values and of the
+    Code is folded. Cells of parameters show what this study ran with, in place of the toy study's values and of the
     cell that papermill put in. Sounds become files beside the pages. Widgets and scripts, which need a kernel or the
     network, become a sentence where they have no picture or table to show.
 
@@ -90,7 +91,7 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
     injected = next((cell.source for cell in notebook.cells if _has(cell, "injected-parameters")), "")
     notebook.cells = [cell for cell in notebook.cells if not _has(cell, "injected-parameters")]
     for number, cell in enumerate(notebook.cells):
-        parameters = _has(cell, "parameters")
+        parameters = stages.names_parameters(cell)
         cell.metadata = _folded(cell, parameters) if cell.cell_type == "code" else {}
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "markdown":
@@ -128,7 +129,7 @@ def as_run(parameters, injected):
     Parameters
     ----------
     parameters, injected : str
-        Sources of the cells tagged ``parameters`` and ``injected-parameters``.
+        Sources of a cell of parameters and of the one tagged ``injected-parameters``.
 
     Returns
     -------
@@ -141,10 +142,15 @@ def as_run(parameters, injected):
     """
     given = {node.targets[0].id: node.value for node in _assignments(injected)}
     lines = parameters.encode().split(b"\n")  # columns of a syntax tree count bytes
-    for node in ast.parse(parameters).body:
-        if isinstance(node, ast.AnnAssign) and node.target.id in given and node.lineno == node.end_lineno:
-            line, value = lines[node.lineno - 1], ast.unparse(given[node.target.id]).replace("'", '"')
-            lines[node.lineno - 1] = line[: node.value.col_offset] + value.encode() + line[node.value.end_col_offset :]
+    for node in reversed(ast.parse(parameters).body):  # from below, so that lines above keep their numbers
+        if not (isinstance(node, ast.AnnAssign) and node.target.id in given):
+            continue
+        old, new = node.value, given[node.target.id]
+        if ast.dump(old) == ast.dump(new):
+            continue
+        before, after = lines[old.lineno - 1][: old.col_offset], lines[old.end_lineno - 1][old.end_col_offset :]
+        value = ast.unparse(new).replace("'", '"').encode()
+        lines[old.lineno - 1 : old.end_lineno] = [before + value + after]
     return b"\n".join(lines).decode()
 
 

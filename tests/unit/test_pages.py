@@ -86,6 +86,16 @@ def test_parameters_are_those_of_the_study(tmp_path):
     assert made.cells[1].metadata["mystnb"]["code_prompt_show"] == "Show parameters of this study"
 
 
+def test_parameters_of_a_second_cell_and_of_many_lines_are_those_of_the_study_too(tmp_path):
+    above = cell('dataset: str = "scores"  # where tracks come from', tags=["parameters-of-sources"])
+    own = cell('weights: dict = {\n    "tempo": 0.5,\n}  # of taste\nn: int = 3', tags=["parameters"])
+    injected = cell('dataset = "recordings"\nweights = {"key": 2}\nn = 4', tags=["injected-parameters"])
+    made = page_of(tmp_path, above, own, injected)
+    assert made.cells[1].source == 'dataset: str = "recordings"  # where tracks come from'
+    assert made.cells[2].source == 'weights: dict = {"key": 2}  # of taste\nn: int = 4'
+    assert made.cells[1].metadata["mystnb"]["code_prompt_show"] == "Show parameters of this study"
+
+
 def test_code_is_folded(tmp_path):
     assert page_of(tmp_path, cell()).cells[1].metadata["tags"] == ["hide-input"]
 
