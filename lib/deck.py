@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import claims, figures, overview, results, viability
+from lib import claims, figures, latex, overview, results, viability
 from lib.looks import named
 from lib.splits import Split
 from lib.tables import read_parquet
@@ -133,9 +133,7 @@ def _front_matter(study, style):
 
 
 def _stamp(study):
-    if study.world == "mock":
-        return f"study {study.name} · simulated listeners, content strength {study.parameters.content_strength:g}"
-    return f"study {study.name} · {'real listeners' if study.has_listeners else 'no listeners'}"
+    return f"study {study.name} · {latex.listeners(study)}"
 
 
 def _slide(heading, *paragraphs, kind=""):
@@ -147,10 +145,10 @@ def _numbered(heading, number, total):
 
 
 def _title(study):
-    world = {"mock": "Simulated listeners: this tests the instrument.", "real": "Real listeners."}[study.world]
+    aim = ": this tests the instrument" if study.world == "mock" else ""
     return _slide(
         "Are pretrained audio representations any good for recommending music?",
-        f"Study {escape_markdown(study.name)}. {world if study.has_listeners else 'No listeners.'}",
+        f"Study {escape_markdown(study.name)}. {study.listeners.capitalize()}{aim}.",
         kind="title",
     )
 

@@ -128,9 +128,13 @@ def caption_of(caption, study):
 
 def world_sentence(study):
     """Of whose listening a figure is."""
-    if study.world == "mock":
-        return f"Study {study.name}: simulated listeners, content strength {study.parameters.content_strength:g}."
-    return f"Study {study.name}: real listeners."
+    return f"Study {study.name}: {listeners(study)}."
+
+
+def listeners(study):
+    """Whose listening it is, and where it is simulated how much of taste follows what is heard."""
+    strength = f", content strength {study.parameters.content_strength:g}" if study.world == "mock" else ""
+    return study.listeners + strength
 
 
 def figure(stem, caption, study, share):

@@ -259,6 +259,11 @@ class Study:
         return "mock" if self.parameters.listening_source == MOCK else "real"
 
     @property
+    def listeners(self):
+        """Whose listening it is, in words: 'simulated listeners', 'real listeners' or 'no listeners'."""
+        return {"mock": "simulated", "real": "real" if self.has_listeners else "no"}[self.world] + " listeners"
+
+    @property
     def trained_on(self):
         """Backends and labels whose vectors recommenders are trained on."""
         everything = [*self.parameters.backend_ids, *self.parameters.label_columns]

@@ -78,3 +78,5 @@ def test_study_and_world_stand_in_both_captions():
     assert latex.startswith("% \\input{figures/rq1--toy-mock} A [b] c\n")
     real = figure("x--onion_sample-real", "A.", Study(load_parameters("onion_sample")), 1.0)
     assert "Study onion\\_sample: real listeners." in real
+    nobody = figure("x--toy-real", "A.", Study(load_parameters("toy", {"listening_source": "none"})), 1.0)
+    assert "Study toy: no listeners." in nobody
