@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nbformat
 
 from lib import export, results
-from lib.deck import escape_markdown
+from lib.deck import QUESTIONS, escape_markdown
 from lib.looks import named
 from lib.study import ROOT, Study
 from workflow import pages, stages
@@ -29,11 +29,7 @@ STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", 
     "9": "Thesis",
 }
 FOLDERS = {"docs": "Definitions and choices", "docs/cards": "Cards", "benchmarks": "Measurements"}
-QUESTIONS = {
-    "rq1": ("Are such representations viable for recommending music?", "70_rq1_viability", "rq1"),
-    "rq2": ("How do backends compare?", "71_rq2_backends", "rq2-pairs"),
-    "rq3": ("Does doing well in MIR tasks mean doing well in recommendation?", "72_rq3_mir_correlation", "rq3-primary"),
-}
+ANSWERED_IN = {"rq1": "70_rq1_viability", "rq2": "71_rq2_backends", "rq3": "72_rq3_mir_correlation"}
 _FAILED = ".failed"
 
 
@@ -249,8 +245,8 @@ def standing(study, groups, pictures):
     """The three answers in words, each with its figure."""
     found = results.answers(study)
     lines = [f"## Where the answers stand in study {study.name}"]
-    for key, (question, notebook, picture) in QUESTIONS.items():
-        answer = found[key]
+    for key, (question, picture) in QUESTIONS.items():
+        answer, notebook = found[key], ANSWERED_IN[key]
         decision = escape_markdown(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
         lines += [f"### {key.upper()}: {question}", f"**{decision}** {escape_markdown(answer['statement'])}"]
         if picture in pictures:
@@ -280,11 +276,8 @@ def run_sphinx(study, source, site, doctrees):
     from sphinx.util.docutils import docutils_namespace
 
     warnings = io.StringIO()
-    listeners = (
-        "simulated listeners" if study.world == "mock" else "real listeners" if study.has_listeners else "no listeners"
-    )
     settings = {
-        "html_title": f"Study {study.name} ({listeners})",
+        "html_title": f"Study {study.name} ({study.listeners})",
         "html_static_path": [str(source / "static")],
         "bibtex_bibfiles": [str(source / "references.bib")],
     }
