@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lib import controls, results, scaling
-from lib.backends import LABELS
+from lib.looks import named
+from lib.recommenders import KINDS
 from lib.recommenders.knn import usable_scalings
 from lib.results import NO_BACKEND, Run
 from lib.tables import read_parquet
@@ -164,18 +165,18 @@ def space_label(archive, run):
     ('MusiCNN (MSD)', 'listening alone')
     """
     if run.backend == NO_BACKEND:
-        return "ids alone" if run.control == ID_ONLY else "listening alone"
+        return named(ID_ONLY) if run.control == ID_ONLY else "listening alone"
     return backend_label(archive, run.backend)
 
 
 def backend_label(archive, backend):
-    """Name of a backend as in tables and figures; a label that stands in for one is called so."""
-    return LABELS.get(backend, f"{backend} (label)" if backend in archive.study.parameters.label_columns else backend)
+    """Name of a backend as in figures; a label that stands in for one is called so."""
+    return named(backend) + " (label)" * (backend in archive.study.parameters.label_columns)
 
 
 def label(archive, run):
-    """Name of a run, such as ``bert4rec · MusiCNN (MSD)``."""
-    return f"{run.recommender} · {space_label(archive, run)}"
+    """Name of a run, such as ``BERT4Rec · MusiCNN (MSD)``."""
+    return f"{named(run.recommender)} · {space_label(archive, run)}"
 
 
 def compared(archive, recommender, backends=()):
@@ -197,9 +198,12 @@ def compared(archive, recommender, backends=()):
     Raises
     ------
     ValueError
-        Where a backend is named of which the recommender has no lists.
+        Where there is no such recommender, or a backend is named of which it has no lists.
     """
-    found = runs(archive)
+    found, p = runs(archive), archive.study.parameters
+    names = dict.fromkeys([*p.recommender_table, *p.variant_table])
+    if recommender not in [*names, *KINDS]:  # a kind that this study leaves out is no slip: others fill up
+        raise ValueError(f"Expected compare_recommender among {', '.join(names)}, found {recommender!r}; name one.")
     own = {run.backend: run for run in found if run.recommender == recommender}
     for backend in backends:
         if backend not in own:
@@ -241,21 +245,32 @@ def proposals(archive, run, split, user, k=SHOWN):
     return named.assign(score=own["score"].to_numpy(), hit=own["track_id"].isin(later).to_numpy(bool))
 
 
-def telling(archive, pair, split, k=SHOWN):
-    """The listener of whom most is found by some runs together; the first of equals by id.
+def telling(archive, pair, split, wanted="", k=SHOWN):
+    """Who is looked at first: whoever is wanted, else of whom some runs together find most, of equals the first by id.
 
     Parameters
     ----------
     archive : Archive
     pair : list of Run
-    split : str
+    split, wanted : str
     k : int
 
     Returns
     -------
     str
         Empty where nobody has a list.
+
+    Raises
+    ------
+    ValueError
+        Where the one who is wanted heard nothing in the test month.
     """
+    if wanted:
+        known = listeners(archive).index
+        if wanted not in known:
+            some = ", ".join(known[:3])
+            raise ValueError(f"Expected a listener of the test month ({some}, …), found {wanted!r}; name another.")
+        return wanted
     truth = archive.truth[split][["user_id", "track_id"]]
     hits = pd.Series(dtype=float)
     for run in pair:
@@ -336,7 +351,7 @@ def reasons(archive, run, split, user, track, k=3):
     )
     sentence = (
         f"Nearest of {len(with_vector)} tracks heard, by cosine of {space_label(archive, run)} vectors "
-        f"({_SCALED[scaled]}). {run.recommender} {how}."
+        f"({_SCALED[scaled]}). {named(run.recommender)} {how}."
     )
     return Reasons(sentence, _alike(archive, with_vector, cosines, k))
 
@@ -463,8 +478,8 @@ def _popular(archive, run, track):
     counts = archive.train.groupby("track_id")["user_id"].nunique()
     own, everybody = int(counts.get(track, 0)), archive.train["user_id"].nunique()
     sentence = (
-        f"{run.recommender} reads neither audio nor history: {own} of {everybody} listeners had heard this track, "
-        f"more than all but {int((counts > own).sum())} of {len(counts)}."
+        f"{named(run.recommender)} reads neither audio nor history: {own} of {everybody} listeners had heard this "
+        f"track, more than all but {int((counts > own).sum())} of {len(counts)}."
     )
     return Reasons(sentence, _alike(archive, [], [], 1))
 
@@ -477,7 +492,7 @@ def _heard_together(archive, run, heard, track, k):
     both = of_history[of_history["user_id"].isin(who)].groupby("track_id").size().reindex(each.index, fill_value=0)
     cosines = both / np.sqrt(each * max(len(who), 1))
     sentence = (
-        f"{run.recommender} reads no audio. {len(who)} listeners had heard this track; of {len(each)} tracks heard, "
-        "those that most of the same people heard, by cosine of who heard them."
+        f"{named(run.recommender)} reads no audio. {len(who)} listeners had heard this track; of {len(each)} tracks "
+        "heard, those that most of the same people heard, by cosine of who heard them."
     )
     return Reasons(sentence, _alike(archive, each.index, cosines.to_numpy(), k))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from lib import figures, looks, neighbours
+from lib import figures, listen, looks, neighbours
 
 MOST_TRACKS = 4000  # on a map; more take minutes to lay out and cannot be told apart
 MOST_GROUPS = 9  # of a label that have a colour of their own
@@ -102,6 +102,29 @@ def colours(found):
     palette = [colour for colour, _ in looks.label_looks(names).values()]
     rest = {name: "#b0b0b0" for name in (OTHER, UNKNOWN) if name in set(found)}
     return dict(zip(names, palette, strict=True)) | rest
+
+
+def marks(archive, pair, split, user):
+    """What is marked on the map on paper: what a listener heard, and what is proposed to them.
+
+    Parameters
+    ----------
+    archive : lib.listen.Archive
+    pair : list of Run
+    split, user : str
+
+    Returns
+    -------
+    dict of {str: (str, Series)}
+        As `draw` takes it. Empty where there is no listener, and where they are real: what one person heard is no
+        picture for a thesis (docs/mock_data_and_privacy.md).
+    """
+    if not user or archive.study.world == "real":
+        return {}
+    over = {HISTORY: ("heard", listen.history(archive, user)["track_id"])}
+    for key, run in zip((FIRST, SECOND), pair, strict=False):
+        over[key] = (listen.label(archive, run), listen.proposals(archive, run, split, user)["track_id"])
+    return over
 
 
 def draw(places, values, over, text_width):

@@ -13,6 +13,7 @@ import traitlets
 
 from lib import listen, listening_map, players
 from lib.listening_map import FIRST, HISTORY, SECOND
+from lib.looks import named
 
 FRONT_END = Path(__file__).with_name("front_end")
 LISTENER, TRACK = "a listener", "a track"
@@ -72,7 +73,9 @@ class Side:
         self._wanted, self._offering = run.backend if run else "", False
         spaces = listen.spaces(archive)
         recommenders = list(dict.fromkeys(one.recommender for one in self._runs))
-        self.recommender = ipywidgets.Dropdown(options=recommenders, description=f"Recommender {name}")
+        self.recommender = ipywidgets.Dropdown(
+            options=[(named(each), each) for each in recommenders], description=f"Recommender {name}"
+        )
         self.space = ipywidgets.Dropdown(description=f"Vectors {name}")
         self.backend = ipywidgets.Dropdown(
             options=[(listen.backend_label(archive, each), each) for each in spaces],
@@ -166,7 +169,7 @@ class Room:
             options=[(_line(archive, track), track) for track in seeds], description="Track"
         )
         if len(known) and pair:
-            self.listener.value = listener or listen.telling(archive, pair, self.split.value) or known.index[0]
+            self.listener.value = listen.telling(archive, pair, self.split.value, listener) or known.index[0]
         self.space = ipywidgets.Dropdown(
             options=[(listen.backend_label(archive, name), name) for name in listen.spaces(archive)],
             description="Map by",

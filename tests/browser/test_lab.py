@@ -208,8 +208,8 @@ def test_what_bert4rec_proposes_with_musicnn_vectors_is_heard(page, room, workbo
     options = listener.locator("option").all_inner_texts()
     listener.select_option(index=next(place for place, text in enumerate(options) if text.startswith(f"{user}:")))
     room.locator(".workbook-list-heading", has_text=f"{user} heard").wait_for()
-    select(room, "Recommender B", "bert4rec", "bert4rec")
-    select(room, "Vectors B", "MusiCNN (MSD)", "bert4rec · MusiCNN (MSD)")
+    select(room, "Recommender B", "BERT4Rec", "BERT4Rec")
+    select(room, "Vectors B", "MusiCNN (MSD)", "BERT4Rec · MusiCNN (MSD)")
     column = room.locator(".workbook-column-b")
     expected = written[user]
     column.locator(f".workbook-row:first-child[data-track='{expected[0]}']").wait_for()

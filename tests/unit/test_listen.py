@@ -102,7 +102,7 @@ def test_ids_alone_are_offered_and_called_so(study, archive):
     run = Run("bert4rec", "none", "id_only")
     write_parquet(pd.DataFrame({"user_id": []}), study.path("recommendations", run.file(0, "hot_test")))
     assert listen.runs(archive)[-1] == run
-    assert listen.label(archive, run) == "bert4rec · ids alone"
+    assert listen.label(archive, run) == "BERT4Rec · ids alone"
 
 
 @pytest.mark.parametrize("split", results.TEST_SPLITS)
@@ -218,12 +218,17 @@ def test_two_are_compared_as_named_or_the_first_two(archive):
     assert listen.compared(archive, "mostpop") == [Run("mostpop"), Run("knn", "mfcc")]
     with pytest.raises(ValueError, match="Expected compare_backends of which 'knn' has lists"):
         listen.compared(archive, "knn", ["vgg_msd"])
+    with pytest.raises(ValueError, match=r"Expected compare_recommender among knn, .*found 'bert4rek'"):
+        listen.compared(archive, "bert4rek")
 
 
 def test_the_telling_listener_is_the_one_of_whom_most_is_found(study, archive):
     pair = [Run("knn", "mfcc"), Run("knn", "musicnn_msd")]
     hits = {user: sum(listen.proposals(archive, run, "hot_test", user)["hit"].sum() for run in pair) for user in USERS}
     assert listen.telling(archive, pair, "hot_test") == max(sorted(hits), key=hits.get)
+    assert listen.telling(archive, pair, "hot_test", "u07") == "u07"
+    with pytest.raises(ValueError, match=r"Expected a listener of the test month \(u00, u01, u02, …\), found 'nobody'"):
+        listen.telling(archive, pair, "hot_test", "nobody")
 
 
 def test_a_study_without_listeners_has_neighbours_only(study):

@@ -153,13 +153,13 @@ def test_cold_tracks_are_listed_when_asked_for(room):
 def test_the_vectors_that_were_chosen_stay_where_the_recommender_has_them(room):
     side = room.sides[1]
     side.space.value = Run("knn", "musicnn_msd")
-    assert "knn · MusiCNN (MSD)" in side.list.heading
+    assert "KNN · MusiCNN (MSD)" in side.list.heading
     side.recommender.value = "mostpop"
     assert side.run == Run("mostpop")
-    assert "mostpop · listening alone" in side.list.heading
+    assert "MostPop · listening alone" in side.list.heading
     side.recommender.value = "knn"
     assert side.run == Run("knn", "musicnn_msd")
-    assert "knn · MusiCNN (MSD)" in side.list.heading
+    assert "KNN · MusiCNN (MSD)" in side.list.heading
 
 
 def test_a_click_on_a_proposal_plays_it_and_says_why(room):
@@ -296,7 +296,7 @@ def test_a_study_without_audio_has_lists_and_no_map(folder, tmp_path):
     room = listening_room.Room(archive, listen.compared(archive, "knn"))
     click(room.sides[0].list, shown(room.sides[0].list)[0])
     assert "This track has no audio" in room.player.line
-    assert "mostpop reads neither audio nor history" in room.why.note
+    assert "MostPop reads neither audio nor history" in room.why.note
     assert "workbook-map" not in str([child._dom_classes for child in room.widget.children[-1].children])
 
 
@@ -317,6 +317,15 @@ def test_rare_values_share_a_colour_and_missing_ones_are_unknown():
 def test_a_large_collection_is_mapped_by_a_sample(archive, monkeypatch):
     monkeypatch.setattr(listening_map, "MOST_TRACKS", 8)
     assert len(listening_map.positions(archive, "mfcc", 42)) == 8
+
+
+def test_what_a_real_listener_heard_is_not_marked_on_paper(folder, archive):
+    pair = listen.compared(archive, "knn")
+    over = listening_map.marks(archive, pair, "hot_test", "u1")
+    assert list(over["history"][1]) == listen.history(archive, "u1")["track_id"].tolist()
+    assert [name for name, _ in over.values()] == ["heard", "KNN · MusiCNN (MSD)", "KNN · MFCC"]
+    real = Study(load_parameters("toy", CHANGES | {"runs_dir": str(folder), "listening_source": "onion"}))
+    assert listening_map.marks(listen.read(real), pair, "hot_test", "u1") == {}
 
 
 def test_the_map_on_paper_marks_what_its_table_says(archive):
