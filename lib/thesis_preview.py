@@ -15,7 +15,7 @@ from lib.latex import escape_tex
 from lib.tables import write_atomically
 
 NAME = "thesis_preview"
-TOO_WIDE = 10  # points over the edge, from which a box is a fault
+TOO_WIDE = 10  # points over the edge, above which a box is a fault
 _RUNS = 4  # at most: references and columns that go over pages settle in two or three
 _SECONDS = 300  # for one run
 _MANY = ("metrics.parquet", "comparisons.parquet")
@@ -116,6 +116,8 @@ def build(folder, pdf):
     ------
     FileNotFoundError
         Where there is no pdflatex.
+    RuntimeError
+        Where it does not end, or ends before it has begun.
     """
     program = shutil.which("pdflatex")
     if program is None:
@@ -126,9 +128,8 @@ def build(folder, pdf):
     with tempfile.TemporaryDirectory() as made:
         for _ in range(_RUNS):
             command = [program, "-interaction=nonstopmode", f"-output-directory={made}", f"{NAME}.tex"]
-            subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=_SECONDS, check=False)
-            log = Path(made, f"{NAME}.log").read_text(errors="replace")
-            if "Rerun" not in log.replace("rerunfilecheck", "") or log.startswith("!"):
+            log = _compiled(command, folder, environment, Path(made, f"{NAME}.log"))
+            if "Rerun" not in log:
                 break
         for suffix in (".pdf", ".log"):
             if Path(made, NAME + suffix).is_file():
@@ -137,8 +138,20 @@ def build(folder, pdf):
     return complaints(log)
 
 
+def _compiled(command, folder, environment, log):
+    """Run pdflatex once; returns its log."""
+    try:
+        ran = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"Expected the preview within {_SECONDS} s, found pdflatex still at work.") from None
+    if not log.is_file():
+        said = (ran.stdout + ran.stderr).decode(errors="replace").strip() or "nothing said"
+        raise RuntimeError(f"Expected a log of pdflatex, found none: {said.splitlines()[-1]}; is TeX Live whole?")
+    return log.read_text(errors="replace")
+
+
 def complaints(log):
-    r"""Errors, warnings and boxes over the edge by `TOO_WIDE` points or more, of LaTeX's log.
+    r"""Errors, warnings and boxes over the edge by more than `TOO_WIDE` points, of LaTeX's log.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ def main():
     try:
         study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
         print({"answers": answers, "thesis": thesis, "tuned": tuned}[options.step](study))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
     return 0

@@ -94,6 +94,23 @@ def test_without_latex_it_says_what_to_install(folder, tmp_path, monkeypatch):
         thesis_preview.build(folder, tmp_path / "p.pdf")
 
 
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("sleep 9", "within 0.5 s, found pdflatex still at work"),
+        ("echo no format", "a log of pdflatex, found none: no f"),
+    ],
+)
+def test_a_latex_that_hangs_or_is_not_whole_is_a_sentence(folder, tmp_path, monkeypatch, script, sentence):
+    program = tmp_path / "pdflatex"
+    program.write_text(f"#!/bin/sh\nexec {script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(thesis_preview.shutil, "which", lambda _: str(program))
+    monkeypatch.setattr(thesis_preview, "_SECONDS", 0.5)
+    with pytest.raises(RuntimeError, match=sentence):
+        thesis_preview.build(folder, tmp_path / "p.pdf")
+
+
 @pytest.mark.slow
 def test_latex_sets_whatever_stands_in_captions_tables_and_answers(pdflatex, folder, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
