@@ -1,4 +1,4 @@
-"""How large a difference is, whether it is too small to matter, and what could have been found at all.
+"""How large a difference is, on how many users it rests, and what could have been found at all.
 
 Everything here is about paired scores of the same users. Distributions are scipy's.
 """
@@ -12,10 +12,9 @@ import pandas as pd
 
 from lib.statistics import RESAMPLES, align, bca_limits, bootstrap_means, labelled, resampled_means
 
-FEW_DIFFER = (
-    100  # it is not listeners that count but those who differ: of so many or more, 95 % intervals hold the truth
-)
-# in .94 to .96 of cases, of 30 to 60 among ties in .92 to .94 (benchmarks/intervals_and_tests.md)
+# It is not listeners that count but those who differ: of so many or more, 95 % intervals hold the truth in .94 to .96
+# of cases, of 30 to 60 among ties in .92 to .94 (benchmarks/intervals_and_tests.md).
+FEW_DIFFER = 100
 _ENDLESS = 1e50  # stands for infinity where quantiles interpolate and influences are cubed
 
 

@@ -16,13 +16,9 @@ from tueplots import axes as tue_axes
 from tueplots import figsizes
 
 from lib import latex, latex_tables
-from lib.looks import BACKENDS, GREY, RECOMMENDERS, in_order, label_looks, look, named
-from lib.looks import CONTROLS as _CONTROLS
+from lib.looks import CONTROLS, GREY, in_order, label_looks, look, named
 from lib.tables import write_atomically
 
-COLOURS = {name: colour for name, (colour, _) in (BACKENDS | RECOMMENDERS).items()}
-MARKERS = {name: marker for name, (_, marker) in (BACKENDS | RECOMMENDERS).items()}
-CONTROL_COLOURS = {name: colour for name, (colour, _) in _CONTROLS.items()}
 BAND = "#e8e8e8"  # of a smallest effect of interest, or an interval
 RULE = "#ececec"  # a thin line that leads the eye
 CHANCE = {"color": "black", "lw": 0.8, "ls": (0, (1, 2))}  # keywords of the line of chance, everywhere
@@ -287,7 +283,7 @@ def by_control(rows, todo, splits, backend, text_width):
     """
     rows = rows[(rows["metric"] == "NDCG") & (rows["seed"] == -1) & rows["split"].isin(splits)]
     order = {name: place for place, name in enumerate(rows["recommender"].unique())}
-    places = {control: place for place, control in enumerate([*_CONTROLS, "–"])}
+    places = {control: place for place, control in enumerate([*CONTROLS, "–"])}
     keys = rows[["recommender", "control"]].drop_duplicates()
     keys = keys.sort_values(["recommender", "control"], key=lambda column: column.map(order | places))
     height = _LINE_HEIGHT * (len(keys) + _GROUP_GAP * len(order) + _AROUND)
@@ -300,7 +296,7 @@ def by_control(rows, todo, splits, backend, text_width):
         _grouped(panel, drawn)
         panel.set(title=tracks_of(split), xlabel=f"NDCG@{k}", xlim=(0, None))
         panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
-    shown = {named(control): look(control).line(lw=1.2) for control in _CONTROLS if control in set(keys["control"])}
+    shown = {named(control): look(control).line(lw=1.2) for control in CONTROLS if control in set(keys["control"])}
     legend(figure, shown, title=named(backend))
     return figure
 
@@ -310,7 +306,7 @@ def _grouped(axes, frame):
     group = frame["recommender"].ne(frame["recommender"].shift()).cumsum() - 1
     lines = frame.index + _GROUP_GAP * group
     pairs = zip(frame["control"], frame["recommender"], strict=True)
-    _dots(axes, frame, lines, [look(control if control in _CONTROLS else name) for control, name in pairs])
+    _dots(axes, frame, lines, [look(control if control in CONTROLS else name) for control, name in pairs])
     middles = lines.groupby(group).mean()
     axes.set_yticks(middles, [named(name) for name in frame["recommender"].groupby(group).first()])
     axes.set_ylim(lines.max() + 0.7, -0.7)

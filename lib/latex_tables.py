@@ -58,9 +58,7 @@ def table(frame, stem, caption, study, *, ranked=False):
     size, parts = _fitted(columns, n_index, available, study.parameters.font_size)
     whole, written = caption_of(caption, study), []
     for number, part in enumerate(parts, start=1):
-        _fit(
-            part, available, size
-        )  # again: the first columns are those of every part, with widths of their own in each
+        _fit(part, available, size)  # again: the first columns are those of every part, with other widths in each
         label = f"tab:{stem}" + (f"-{number}" if number > 1 else "")
         own = whole if len(parts) == 1 else _numbered(whole, number, len(parts))
         written.append(_written(part, f"{own}\n\\label{{{label}}}", size))

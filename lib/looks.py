@@ -12,7 +12,6 @@ from matplotlib.path import Path
 from lib.backends.names import LABELS
 
 GREY = "#8a8a8a"
-BLACK = "#000000"
 LABEL_PALETTE = [
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito, without black and yellow
     "#312400", "#550049", "#9ece79", "#6d5524", "#3d5549", "#ffaab6",  # the farthest from those and from each other

@@ -1,6 +1,6 @@
 r"""Numbers that a text may quote, each with its macro, its unit and where it stands.
 
-Values are LaTeX: ``\\demoMockClipSeconds`` prints 30 and its unit with a thin space between. Macros name study and
+Values are LaTeX: ``\demoMockClipSeconds`` prints 30 and its unit with a thin space between. Macros name study and
 world, so that no number of simulated listeners can be taken for one of real ones, and several studies stand side by
 side.
 """
@@ -123,7 +123,7 @@ def _of_parameters(study):
         ("alpha", f"{p.alpha:g}"),
         ("delta_fraction", as_number(100 * p.delta_fraction, 0, unit="%")),
         ("seed", str(p.seed)),
-        ("text_width", f"{p.text_width:g}in"),  # dimensions, which LaTeX reads: \\demoMockTextWidth
+        ("text_width", f"{p.text_width:g}in"),  # dimensions, which LaTeX reads: \demoMockTextWidth
         ("font_size", f"{p.font_size:g}pt"),
     ):
         yield macro_name(name), value, file, name

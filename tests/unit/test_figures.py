@@ -140,7 +140,7 @@ def test_lines_of_a_recommender_stand_together_and_are_coloured_by_control():
     assert dots.get_offsets()[:, 0].tolist() == [0.3, 0.2, 0.4, 0.1]  # real before shuffled and random
     places = dots.get_offsets()[:, 1]
     assert places[2] - places[1] > places[1] - places[0] == places[3] - places[2]
-    wanted = [figures.CONTROL_COLOURS[name] for name in ("real", "shuffled", "real", "random")]
+    wanted = [looks.look(name).colour for name in ("real", "shuffled", "real", "random")]
     assert [matplotlib.colors.to_hex(colour) for colour in dots.get_facecolors()] == wanted
     assert len({path.vertices.tobytes() for path in dots.get_paths()}) == 3  # a marker a control
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["real", "shuffled", "random"]
