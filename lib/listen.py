@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from lib import controls, results, scaling
+from lib import controls, results, retrieval, scaling
 from lib.looks import named
 from lib.recommenders import KINDS
 from lib.recommenders.knn import usable_scalings
@@ -374,10 +374,9 @@ def nearest(archive, backend, track, k=SHOWN):
     ids = archive.vectors(backend).ids
     if not archive.vectors(backend).has([track])[0]:
         return _alike(archive, [], [], k)
-    recording = archive.study.parameters.same_recording
-    if recording in archive.tracks:
-        of = archive.tracks[recording].reindex(ids).to_numpy()
-        ids = ids[(ids == track) | (of != archive.tracks.at[track, recording])]
+    numbers = retrieval.recordings(archive.tracks, archive.study.parameters.same_recording)
+    recording = pd.Series(numbers, archive.tracks.index)
+    ids = ids[(ids == track) | (recording.reindex(ids) != recording[track]).to_numpy()]
     cosines = _cosines(archive, backend, "standardise", ids, track)
     others = ids != track
     found = _alike(archive, ids[others], cosines[others], k)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from lib import scaling
+from lib import retrieval, scaling
 from lib.statistics import RESAMPLES
 
 
@@ -42,7 +42,8 @@ def agreement(vectors, tracks, labels, k, rng, same_recording="score_id", kind="
     rng : numpy.random.Generator
         Of the resamples behind the intervals.
     same_recording : str
-        Column, where there is one, that names a recording: its tracks are no neighbours of each other.
+        Column, where there is one, that names a recording: its tracks are no neighbours of each other. Where it says
+        nothing of a track, the track is its own.
     kind : str
         Scaling.
 
@@ -54,11 +55,8 @@ def agreement(vectors, tracks, labels, k, rng, same_recording="score_id", kind="
     """
     tracks = tracks.loc[vectors.ids]
     cosine = _cosines(vectors, kind)
-    allowed = ~np.eye(len(tracks), dtype=bool)
-    recording = np.arange(len(tracks))
-    if same_recording in tracks:
-        recording = pd.factorize(tracks[same_recording])[0]
-        allowed &= recording[:, None] != recording[None, :]
+    recording = retrieval.recordings(tracks, same_recording)
+    allowed = recording[:, None] != recording[None, :]
     order = np.argsort(-np.where(allowed, cosine, -np.inf), axis=1, kind="stable")[:, :k]
     rows = []
     for label in labels:

@@ -151,7 +151,7 @@ def relevance(tracks, relevant_by, same_recording, threshold=0.3, separator=""):
     names, codes = np.unique([name for one in lists for name in one], return_inverse=True)
     rows = np.repeat(np.arange(len(lists)), lists.map(len))
     labels = sparse.csr_array((np.ones(len(rows)), (rows, codes)), shape=(len(lists), max(len(names), 1)))
-    made = Relevance(labels, graded, threshold, _recordings(tracks, same_recording))
+    made = Relevance(labels, graded, threshold, recordings(tracks, same_recording))
     if not made.ideal(1)[0].any():
         raise RetrievalError(
             f"Expected recordings that share a value of {relevant_by!r}, found none among {len(tracks)} tracks: name "
@@ -165,8 +165,24 @@ def _text(column):
     return column.astype(object).where(column.notna(), "").astype(str)
 
 
-def _recordings(tracks, same_recording):
-    """Number of each track's recording."""
+def recordings(tracks, same_recording):
+    """Number of each track's recording.
+
+    Parameters
+    ----------
+    tracks : DataFrame
+    same_recording : str
+        Column that names a recording; where there is none, or it says nothing of a track, the track is its own.
+
+    Returns
+    -------
+    ndarray of int, shape (tracks,)
+
+    Examples
+    --------
+    >>> recordings(pd.DataFrame({"score_id": ["a", None, "a", None]}), "score_id").tolist()
+    [0, 1, 0, 2]
+    """
     alone = pd.Series([("track", row) for row in range(len(tracks))], dtype=object)
     if same_recording not in tracks:
         return pd.factorize(alone)[0]

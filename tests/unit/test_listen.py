@@ -210,6 +210,8 @@ def test_neighbours_of_a_track_are_of_other_recordings(study, archive):
     assert len(found) == 28
     assert not {"t06", "t07"} & set(found["track_id"])
     assert found["rank"].tolist() == list(range(1, 29))
+    unknown = listen.Archive(study, tracks.assign(score_id=None), archive.train, archive.truth)
+    assert len(listen.nearest(unknown, "mfcc", "t06", 30)) == 29  # of recordings of their own, for all one knows
 
 
 def test_two_are_compared_as_named_or_the_first_two(archive):
