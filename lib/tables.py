@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,34 @@ def write_atomically(path):
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_folder_atomically(path):
+    """Write a folder beside another and put it in its place when all went well.
+
+    Parameters
+    ----------
+    path : str or Path
+        Where the folder is to be in the end; what was there goes.
+
+    Yields
+    ------
+    Path
+        Of the new folder, which the block makes.
+
+    Examples
+    --------
+    >>> with write_folder_atomically("slides") as beside:  # doctest: +SKIP
+    ...     beside.mkdir()
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        yield Path(folder, "new")
+        if path.exists():
+            os.replace(path, Path(folder, "old"))
+        os.replace(Path(folder, "new"), path)
 
 
 def sweep(folder):

@@ -5,7 +5,6 @@ Nothing is executed. The site needs no network and no server: ``index.html`` ope
 
 import argparse
 import io
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,7 @@ from lib import export, results
 from lib.deck import QUESTIONS, escape_markdown
 from lib.looks import named
 from lib.study import ROOT, Study
+from lib.tables import write_folder_atomically
 from workflow import pages, stages
 
 STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", "5": "Recommenders"} | {
@@ -78,14 +78,10 @@ def build(study):
             f"Expected executed notebooks of study {study.name}, found none: "
             f"run 'make workbook STUDY={study.name}' first."
         )
-    with tempfile.TemporaryDirectory(dir=study.path(), prefix=".book.") as folder:
-        source, site = Path(folder) / "source", Path(folder) / "site"
+    with write_folder_atomically(study.path("book")) as site, tempfile.TemporaryDirectory() as folder:
+        source = Path(folder).resolve() / "source"
         write_source(study, executed, failed, source)
-        run_sphinx(study, source, site, Path(folder) / "doctrees")
-        old = Path(folder) / "old"
-        if study.path("book").exists():
-            os.replace(study.path("book"), old)
-        os.replace(site, study.path("book"))
+        run_sphinx(study, source, site, source.with_name("doctrees"))
     return study.path("book", "index.html"), [name.removesuffix(_FAILED) for name in failed]
 
 

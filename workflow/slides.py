@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.deck import deck
 from lib.study import ROOT, Study
-from lib.tables import write_atomically
+from lib.tables import write_folder_atomically
 from workflow import stages
 
 MARP = "@marp-team/marp-cli@4.5.1"  # MIT; it drives the Chromium that is there and brings none
@@ -49,14 +49,12 @@ def write(study):
         The Markdown.
     """
     made = deck(study, (ROOT / "docs" / "slides" / "deck.css").read_text())
-    folder = study.path("slides")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, path in made.pictures.items():
-        shutil.copy(path, folder / name)
-    with write_atomically(folder / "slides.md") as beside:
-        beside.write_text(made.markdown)
-    return folder / "slides.md"
+    with write_folder_atomically(study.path("slides")) as folder:
+        folder.mkdir()
+        for name, path in made.pictures.items():
+            shutil.copy(path, folder / name)
+        (folder / "slides.md").write_text(made.markdown)
+    return study.path("slides", "slides.md")
 
 
 def marp():

@@ -81,6 +81,17 @@ def test_the_deck_and_its_pictures_replace_what_was_there(monkeypatch, tmp_path)
     assert sorted(path.name for path in folder.iterdir()) == [picture.name, "slides.md"]
 
 
+def test_a_deck_that_cannot_be_written_leaves_the_one_before(monkeypatch, tmp_path):
+    monkeypatch.setattr(slides, "deck", lambda study, style: Deck("new", {"gone.png": tmp_path / "gone.png"}))
+    folder = tmp_path / "toy" / "slides"
+    folder.mkdir(parents=True)
+    (folder / "slides.md").write_text("before")
+    with pytest.raises(FileNotFoundError):
+        slides.write(SimpleNamespace(path=(tmp_path / "toy").joinpath))
+    assert [path.name for path in (tmp_path / "toy").iterdir()] == ["slides"]
+    assert (folder / "slides.md").read_text() == "before"
+
+
 def test_slides_of_a_study_that_has_not_run_are_a_sentence_and_a_code(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "argv", ["slides.py", "toy", "--set", f"runs_dir={tmp_path}"])
     assert slides.main() == 1
