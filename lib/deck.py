@@ -193,7 +193,7 @@ def _data(study):
     asked = overview.tasks(study)
     asked = asked.loc[[name for name in results.TEST_SPLITS if name in asked.index]]
     sentences = [
-        f"{name.removesuffix('_test').capitalize()} tracks: {row['listeners judged']:,.0f} listeners, "
+        f"{figures.tracks_of(name).capitalize()}: {row['listeners judged']:,.0f} listeners, "
         f"{row['candidates']:,.0f} candidates, lists of {row['k']:,.0f}."
         for name, row in asked.iterrows()
     ]
@@ -211,7 +211,7 @@ def _tables(study):
         k = todo[split].cutoffs[0]
         own = rows[(rows["split"] == split) & (rows["k"] == k)]
         n = own["n_users"].max()
-        heading = f"{split.removesuffix('_test').capitalize()} tracks: NDCG@{k}"
+        heading = f"{figures.tracks_of(split).capitalize()}: NDCG@{k}"
         below = [
             _references(study, split, k),
             f"Means over {n:,.0f} listeners with 95 % intervals; best of a column bold.",
@@ -300,7 +300,7 @@ def _objections(study):
     frame = pd.read_csv(path)
     own = frame[frame["recommender"] == frame["recommender"].iloc[0]]
     lines = [
-        f"- **{row['split'].removesuffix('_test')} tracks:** "
+        f"- **{figures.tracks_of(row['split'])}:** "
         + "; ".join(escape_markdown(row[name]) for name in ("first", "second", "third"))
         for _, row in own.iterrows()
     ]

@@ -56,7 +56,7 @@ def document(listed, numbers):
     listed : DataFrame
         As of ``lib.export.contents``, with the ``prefix`` of the study's macros.
     numbers : DataFrame
-        As of ``lib.export.numbers``, of all studies.
+        As of ``lib.quoted.numbers``, of all studies.
 
     Returns
     -------
