@@ -244,5 +244,5 @@ def _interactive(traces):
             "uirevision": "kept",
         },
     )
-    figure._config = figure._config | {"displaylogo": False, "scrollZoom": True, "displayModeBar": False}
+    figure._config = figure._config | {"responsive": True, "scrollZoom": True, "displayModeBar": False}
     return figure

@@ -18,6 +18,9 @@ function render({ model, el }) {
     // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
     room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
     model.send({ shown: true });
+    // plotly fits itself only to windows that change
+    const map = room.querySelector(".workbook-map");
+    if (map) new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(map);
   };
   arrive();
 
