@@ -21,6 +21,9 @@ function render({ model, el }) {
     const map = room.querySelector(".workbook-map");
     if (map) new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(map);
     model.send({ shown: true });
+    // plotly fits itself only to windows that change
+    const map = room.querySelector(".workbook-map");
+    if (map) new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(map);
   };
   arrive();
 
