@@ -17,10 +17,10 @@ function render({ model, el }) {
     if (!room) return gone || requestAnimationFrame(arrive); // not yet on the page
     // JupyterLab would take a drop-down's arrow keys to move between cells, unless the very element says that it must not
     room.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-    // plotly draws before it knows its place, 700 px wide, and fits itself only to windows that change
+    model.send({ shown: true });
+    // plotly fits itself only to windows that change
     const map = room.querySelector(".workbook-map");
     if (map) new ResizeObserver(() => window.dispatchEvent(new Event("resize"))).observe(map);
-    model.send({ shown: true });
   };
   arrive();
 
