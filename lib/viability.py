@@ -177,7 +177,7 @@ def objections(study, differences, delta, n_permutations):
         left.insert(0, f"only {n_permutations} permutations")
     if study.world == "mock":
         left.append("taste is made of the labels, by construction")
-    left.append("clips stand for whole recordings")
+    left += ["clips stand for whole recordings", "one month of listening stands for taste"]
     return [*found, *left][:3]
 
 
