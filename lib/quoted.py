@@ -17,7 +17,6 @@ from lib.tables import read_parquet
 from lib.vectors import VectorStore
 
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-QUESTIONS = ("rq1", "rq2", "rq3")
 NUMBER_COLUMNS = ["macro", "value", "file", "row"]
 
 
@@ -205,7 +204,7 @@ def _of_answers(answers):
     file = "answers.json"
     yield "World", escape_tex(answers["world"]), file, "world"
     yield "ContentStrength", as_number(answers["content_strength"], 2), file, "content_strength"
-    for question in QUESTIONS:
+    for question in results.QUESTIONS:
         answer, name = answers[question], macro_name(question)
         low, high = answer["ci"] or (None, None)
         for part, value in (

@@ -18,6 +18,7 @@ METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", 
 NO_BACKEND = "none"
 MEAN_OF_SEEDS = -1
 TEST_SPLITS = ("hot_test", "cold_test")
+QUESTIONS = ("rq1", "rq2", "rq3")
 
 
 @dataclass(frozen=True)
@@ -306,7 +307,7 @@ def answers(study):
     if path.is_file():
         return json.loads(path.read_text())
     not_run = {"status": "not_run", "verdict": None, "statement": _why_not(study), "n": None, "test": None}
-    empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in ("rq1", "rq2", "rq3")}
+    empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in QUESTIONS}
     return _world(study) | empty
 
 

@@ -101,7 +101,7 @@ def missing(study):
     answers = results.answers(study)
     found = [
         f"{question.upper()} has no answer: {answers[question]['statement']}"
-        for question in ("rq1", "rq2", "rq3")
+        for question in results.QUESTIONS
         if answers[question]["status"] == "not_run"
     ]
     for path in sorted(study.path("figures").glob("[!.]*.pdf")):

@@ -37,7 +37,7 @@ def main():
 def answers(study):
     """The three answers as they stand, and where to read."""
     found = results.answers(study)
-    lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in ("rq1", "rq2", "rq3")]
+    lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in results.QUESTIONS]
     return "\n".join([*lines, f"Read on in {study.relative(study.path('executed', '00_index.ipynb'))}"])
 
 
