@@ -17,10 +17,10 @@ from lib.recommenders import KINDS
 from lib.recommenders.knn import usable_scalings
 from lib.results import NO_BACKEND, Run
 from lib.tables import read_parquet
+from lib.trained import ID_ONLY
 from lib.vectors import VectorStore
 
 SHOWN = 10  # proposals, of the longer lists that are on disk
-ID_ONLY = "id_only"
 BY_POPULARITY = ("mostpop", "pop")  # kinds that propose the same to everybody
 SPLITS = {"hot_test": "hot tracks: others had heard them", "cold_test": "cold tracks: nobody had heard them"}
 _SAME = 1e-4  # between a cosine and the score of a list that was ranked by it
