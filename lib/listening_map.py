@@ -96,12 +96,10 @@ def groups(values):
     return text.where(text.isin([*most.index[:MOST_GROUPS], UNKNOWN]), OTHER)
 
 
-def colours(found):
-    """Colour of each group of `groups`, in the order of the legend."""
+def group_looks(found):
+    """Colour and marker of each group of `groups`, in the order of the legend."""
     names = sorted(set(found) - {OTHER, UNKNOWN})
-    palette = [colour for colour, _ in looks.label_looks(names).values()]
-    rest = {name: "#b0b0b0" for name in (OTHER, UNKNOWN) if name in set(found)}
-    return dict(zip(names, palette, strict=True)) | rest
+    return looks.label_looks(names) | {name: ("#b0b0b0", ".") for name in (OTHER, UNKNOWN) if name in set(found)}
 
 
 def marks(archive, pair, split, user):
@@ -152,9 +150,9 @@ def draw(places, values, over, text_width):
         dots = axes.scatter(places["x"], places["y"], c=shown, s=9, lw=0, cmap="viridis")
         figure.colorbar(dots, ax=axes, label=title, shrink=0.7)
     else:
-        for name, colour in colours(shown).items():
+        for name, (colour, marker) in group_looks(shown).items():
             own = places[shown == name]
-            axes.scatter(own["x"], own["y"], s=9, lw=0, color=colour, label=name.replace("_", " "))
+            axes.scatter(own["x"], own["y"], s=9, lw=0, color=colour, marker=marker, label=name.replace("_", " "))
     for size, (key, (name, ids)) in zip((34, 52, 60), over.items(), strict=False):
         own = places.reindex(ids).dropna()
         colour, _, marker = OVER[key]
@@ -215,7 +213,7 @@ class ClickableMap:
             return [self._dots(places, "", color=shown, colorscale="Viridis", colorbar=bar, showscale=True)]
         return [
             self._dots(places[shown == name], html.escape(name.replace("_", " ")), color=colour)
-            for name, colour in colours(shown).items()
+            for name, (colour, _) in group_looks(shown).items()
         ]
 
     def _marks(self, places, over):

@@ -311,7 +311,9 @@ def test_rare_values_share_a_colour_and_missing_ones_are_unknown():
     values = pd.Series([*"aabbccddeeffgghhiijk", None, ""])
     found = listening_map.groups(values)
     assert found.tolist()[-4:] == ["other", "other", "unknown", "unknown"]
-    assert list(listening_map.colours(found))[-2:] == ["other", "unknown"]
+    drawn = listening_map.group_looks(found)
+    assert list(drawn)[-2:] == ["other", "unknown"]
+    assert len({marker for _, marker in drawn.values()}) == len(drawn) - 1  # told apart in grey, these two apart
 
 
 def test_a_large_collection_is_mapped_by_a_sample(archive, monkeypatch):
