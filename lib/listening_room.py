@@ -154,7 +154,10 @@ class Room:
     def _controls(self, pair, listener):
         archive = self.archive
         known = listen.listeners(archive)
-        words = [f"{user}: {row.heard} heard, {row.hot_test + row.cold_test} to find" for user, row in known.iterrows()]
+        words = [
+            f"{user}: {row.heard} heard; {row.hot_test} hot, {row.cold_test} cold to find"
+            for user, row in known.iterrows()
+        ]
         seeds = archive.tracks.index[: listening_map.MOST_TRACKS]
         about = [LISTENER, TRACK] if len(known) and pair else [TRACK]
         self.about = ipywidgets.ToggleButtons(options=about, description="Start from")

@@ -1,8 +1,7 @@
 """Players: the sound of tracks as a browser plays it, with nothing to fetch.
 
 Sound travels as MP3, mono, whatever the file is: every browser plays it, and a clip of 30 s is a quarter of a megabyte.
-JupyterLab drops what a kernel sends beyond 3 MB in 3 s (``iopub_data_rate_limit``), and three FLACs of that length are
-more.
+As FLAC it would be a megabyte in every executed copy that has a player.
 """
 
 import base64
