@@ -9,6 +9,7 @@ import pytest
 
 from lib import preparation, results
 from lib.study import ROOT, Parameters, Study, load_parameters
+from workflow import stages
 
 
 def study_of(tmp_path, name="toy", **overrides):
@@ -20,7 +21,7 @@ def test_every_parameter_that_preparation_reads_is_named_in_its_notebook():
     tree = ast.parse((ROOT / "lib" / "preparation.py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & set(Parameters.model_fields)
     cells = nbformat.read(ROOT / "notebooks" / "10_prepare_data.ipynb", as_version=4).cells
-    named = next(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    named = "\n".join(cell.source for cell in cells if stages.names_parameters(cell))
     assert read - {node.target.id for node in ast.parse(named).body} == set()
 
 
