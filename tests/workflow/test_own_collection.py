@@ -13,6 +13,7 @@ import soundfile
 
 from lib.study import ROOT
 
+pytestmark = pytest.mark.slow  # a whole study
 RATE = 16000
 PARAMS = re.search(r"```yaml\n# params/mine.yaml.*?\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[1]
 FEWER = ["backend_ids=[mfcc, musicnn_mtt]", "n_permutations=19"]  # time

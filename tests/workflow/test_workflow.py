@@ -79,16 +79,19 @@ def killed_and_finished(tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_the_kill_came_in_the_middle_of_extraction(killed_and_finished):
     assert any(0 < count < N_TRACKS for count in killed_and_finished["at_kill"].values())
 
 
+@pytest.mark.slow
 def test_a_killed_study_finishes_when_run_again(killed_and_finished):
     assert killed_and_finished["code"] == 0, killed_and_finished["output"]
     assert "00_index.done.json" not in killed_and_finished["done_at_kill"]
     assert killed_and_finished["study"].path("answers.json").is_file()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_by_the_kill(killed_and_finished):
     study = killed_and_finished["study"]
     tracks = pd.read_parquet(study.path("data", "tracks.parquet"))["track_id"].sort_values().tolist()
@@ -102,6 +105,7 @@ def test_nothing_is_lost_or_doubled_by_the_kill(killed_and_finished):
         assert len(ids) == len(set(ids)) == N_TRACKS, name
 
 
+@pytest.mark.slow
 def test_at_most_the_batch_in_flight_is_computed_again(killed_and_finished):
     # what was in the cache at the kill is said to be reused by the second run's executed copy
     import nbformat
@@ -118,11 +122,13 @@ def test_at_most_the_batch_in_flight_is_computed_again(killed_and_finished):
         assert embedded + reused == N_TRACKS
 
 
+@pytest.mark.slow
 def test_no_half_written_file_is_left(killed_and_finished):
     study = killed_and_finished["study"]
     assert not [path for path in study.path().rglob("*.part*") if ".snakemake" not in path.parts]
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing(killed_and_finished):
     study = killed_and_finished["study"]
     before = {path: path.stat().st_mtime_ns for path in study.path("done").glob("*.json")}
@@ -132,6 +138,7 @@ def test_a_second_run_does_nothing(killed_and_finished):
     assert before == {path: path.stat().st_mtime_ns for path in study.path("done").glob("*.json")}
 
 
+@pytest.mark.slow
 def test_a_changed_parameter_runs_only_what_it_touches(killed_and_finished):
     study = killed_and_finished["study"]
     before = {path.name: path.stat().st_mtime_ns for path in study.path("done").glob("*.json")}
@@ -197,6 +204,7 @@ def test_two_runs_of_one_study_do_not_mix(tmp_path):
         first.wait()
 
 
+@pytest.mark.slow
 def test_the_killed_store_equals_an_undisturbed_one(killed_and_finished, tmp_path):
     from lib import backends, extraction
 
