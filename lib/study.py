@@ -101,7 +101,7 @@ class Parameters(pydantic.BaseModel):
     retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
     listener: str
     compare_recommender: str
-    compare_backends: list[str]
+    compare_backends: list[str] = pydantic.Field(max_length=2)
     text_width: float = pydantic.Field(gt=0)
     font_size: float = pydantic.Field(gt=0)
     font_family: str

@@ -47,8 +47,16 @@ def main():
         return 1
     for name in left_out:
         print(f"left out, since it failed: {name}", file=sys.stderr)
-    print(f"reading copy of study {study.name} -> {study.relative(start)}")
+    print(said(study, start))
     return 0
+
+
+def said(study, start):
+    """Where the book is; and, where listeners are real, that it shows one of them."""
+    lines = [f"reading copy of study {study.name} -> {study.relative(start)}"]
+    if study.world == "real":
+        lines.append("keep it to yourself: 80_listen names a real listener and what they heard")
+    return "\n".join(lines)
 
 
 def build(study):

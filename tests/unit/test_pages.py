@@ -151,6 +151,12 @@ def test_a_book_of_a_study_that_has_not_run_is_a_sentence(tmp_path):
         book.build(study)
 
 
+@pytest.mark.parametrize(("name", "warned"), [("toy", False), ("onion_sample", True)])
+def test_a_book_of_real_listeners_is_to_be_kept(name, warned):
+    study = Study(load_parameters(name))
+    assert ("names a real listener" in book.said(study, study.path("book", "index.html"))) == warned
+
+
 def test_the_start_page_has_the_first_screen_of_readme_and_names_what_failed(tmp_path):
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path)}))
     groups = book.by_notebook([tmp_path / "60_baselines.ipynb"])
