@@ -253,8 +253,11 @@ def test_a_click_on_the_map_plays_the_track_that_lies_there(page, room, workbook
     point = drawn.evaluate(LONELIEST)
     page.mouse.move(point["x"], point["y"])
     page.mouse.click(point["x"], point["y"])
-    room.locator(".workbook-now", has_text="from the map").wait_for()
+    now = room.locator(".workbook-now", has_text="from the map")
+    now.wait_for()
     heard(room, workbook, point["track"])
+    tracks = pd.read_parquet(workbook / "runs/toy/data/tracks.parquet").set_index("track_id")
+    assert now.inner_text().startswith(f"Now playing: {tracks.at[point['track'], 'title']}")
     keep(page, "lab_80_map")
 
 
