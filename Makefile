@@ -67,10 +67,10 @@ thesis: .venv/.ready ## a study's figures, tables and numbers into figures/, and
 	@.venv/bin/python workflow/finish.py thesis $(STUDY) $(if $(SET),--set $(SET))
 
 book: .venv/.ready ## a study's executed notebooks as a site to read, runs/<study>/book/index.html; needs no network
-	@.venv/bin/python workflow/book.py $(STUDY) $(if $(SET),--set $(SET))
+	@.venv/bin/python workflow/finish.py book $(STUDY) $(if $(SET),--set $(SET))
 
 slides: .venv/.ready ## a study's answers as slides, runs/<study>/slides/; HTML and PDF where there is Node and Chromium
-	@.venv/bin/python workflow/slides.py $(STUDY) $(if $(SET),--set $(SET))
+	@.venv/bin/python workflow/finish.py slides $(STUDY) $(if $(SET),--set $(SET))
 
 lint: .venv/.ready-test ## ruff, on notebooks too
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

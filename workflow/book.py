@@ -3,24 +3,20 @@
 Nothing is executed. The site needs no network and no server: ``index.html`` opens in a browser as it is.
 """
 
-import argparse
 import io
 import re
 import shutil
-import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nbformat
 
 from lib import export, results
 from lib.deck import QUESTIONS, escape_markdown
 from lib.looks import named
-from lib.study import ROOT, Study
+from lib.study import ROOT
 from lib.tables import write_folder_atomically
-from workflow import pages, stages
+from workflow import pages
 
 STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", "5": "Recommenders"} | {
     "6": "Recommenders",
@@ -31,24 +27,6 @@ STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", 
 FOLDERS = {"docs": "Definitions and choices", "docs/cards": "Cards", "benchmarks": "Measurements"}
 ANSWERED_IN = {"rq1": "70_rq1_viability", "rq2": "71_rq2_backends", "rq3": "72_rq3_mir_correlation"}
 _FAILED = ".failed"
-
-
-def main():
-    """Build the book of the study that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", help="name of a file in params/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
-    options = parser.parse_args()
-    try:
-        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
-        start, left_out = build(study)
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        print(f"make: {error}", file=sys.stderr)
-        return 1
-    for name in left_out:
-        print(f"left out, since it failed: {name}", file=sys.stderr)
-    print(said(study, start))
-    return 0
 
 
 def said(study, start):
@@ -295,7 +273,3 @@ def run_sphinx(study, source, site, doctrees):
         raise RuntimeError(
             f"Expected a site without warnings, found {len(found)}: " + " | ".join(found[:5]).replace(f"{source}/", "")
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

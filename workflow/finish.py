@@ -1,4 +1,4 @@
-"""After a run: ``finish.py answers STUDY`` prints the three answers, ``thesis`` and ``tuned`` copy what it made."""
+"""After a run: ``finish.py answers STUDY`` prints the three answers, other steps copy, write or draw what it made."""
 
 import argparse
 import shutil
@@ -15,7 +15,7 @@ from workflow import stages
 def main():
     """Run the step that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("step", choices=["answers", "thesis", "tuned"])
+    parser.add_argument("step", choices=list(STEPS))
     parser.add_argument("study", help="name of a file in params/")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     options = parser.parse_args()
@@ -27,7 +27,7 @@ def main():
         return 0
     try:
         study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
-        print({"answers": answers, "thesis": thesis, "tuned": tuned}[options.step](study))
+        print(STEPS[options.step](study))
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
@@ -61,6 +61,28 @@ def thesis(study):
             f"(all are in {study.relative(preview.with_suffix('.log'))})"
         )
     return f"{said}\nall that lies there, as a thesis prints it: {study.relative(preview)}"
+
+
+def book(study):
+    """Build the reading copy; what failed in the run is named and left out."""
+    from workflow import book as reading_copy
+
+    start, left_out = reading_copy.build(study)
+    for name in left_out:
+        print(f"left out, since it failed: {name}", file=sys.stderr)
+    return reading_copy.said(study, start)
+
+
+def slides(study):
+    """Write the deck, and render it where Marp is at hand."""
+    from workflow import slides as marp_deck
+
+    source = marp_deck.write(study)
+    print(f"slides of study {study.name} -> {study.relative(source)}")  # it is there, whatever becomes of the rest
+    return marp_deck.render(source)
+
+
+STEPS = {"answers": answers, "thesis": thesis, "tuned": tuned, "book": book, "slides": slides}
 
 
 if __name__ == "__main__":

@@ -1,39 +1,16 @@
 """Slides of a study in ``runs/<study>/slides/`` (``make slides``): a Marp deck; HTML and PDF where Marp is at hand."""
 
-import argparse
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.deck import deck
-from lib.study import ROOT, Study
+from lib.study import ROOT
 from lib.tables import write_folder_atomically
-from workflow import stages
 
 MARP = "@marp-team/marp-cli@4.5.1"  # MIT; it drives the Chromium that is there and brings none
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 300  # for fetching Marp once and rendering
-
-
-def main():
-    """Write the slides of the study that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("study", help="name of a file in params/")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
-    options = parser.parse_args()
-    try:
-        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
-        source = write(study)
-        print(f"slides of study {study.name} -> {study.relative(source)}")
-        print(render(source))
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        print(f"make: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 def write(study):
@@ -108,7 +85,3 @@ def run(command, source, made):
     if found.returncode:
         last = (found.stderr.strip() or found.stdout.strip() or "nothing said").splitlines()[-1]
         raise RuntimeError(f"Expected {made} from Marp, found: {last}; {source.name} is there.")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from lib.deck import Deck
-from workflow import slides
+from workflow import finish, slides
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_a_deck_that_cannot_be_written_leaves_the_one_before(monkeypatch, tmp_pa
 
 
 def test_slides_of_a_study_that_has_not_run_are_a_sentence_and_a_code(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sys, "argv", ["slides.py", "toy", "--set", f"runs_dir={tmp_path}"])
-    assert slides.main() == 1
+    monkeypatch.setattr(sys, "argv", ["finish.py", "slides", "toy", "--set", f"runs_dir={tmp_path}"])
+    assert finish.main() == 1
     assert capsys.readouterr().err == (
         "make: Expected answers of study toy, found none: run 'make workbook STUDY=toy' first.\n"
     )
