@@ -178,7 +178,7 @@ class Bert4Rec(Recommender):
         self._index(train, vectors)
         self.validation_ = {}
         seen = vectors if self.needs_vectors else None
-        state = fingerprint({"kind": self.kind} | asdict(self), seed, train, seen)
+        state = fingerprint({"kind": self.kind} | asdict(self), seed, train, seen, module=type(self).__module__)
         run = {"seed": seed, "validate": validate, "progress": progress, "state": state}
         kind = self.scaling if self.needs_vectors else "none"
         if kind == "auto":

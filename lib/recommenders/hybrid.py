@@ -84,7 +84,8 @@ class TrackSpace(Recommender):
             decides = self.options | {"kind": self.kind, "scaling": kind, "max_epochs": epochs}
             decides["validated"] = validate is not None
             seen = vectors if self.needs_vectors else None
-            state = "" if folder is None else training.fingerprint(decides, seed, train, seen)
+            module = type(self).__module__
+            state = "" if folder is None else training.fingerprint(decides, seed, train, seen, module=module)
             self.scaling_ = kind
             self._train(
                 scaled,

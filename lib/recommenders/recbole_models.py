@@ -326,7 +326,7 @@ class TrainedModel(RecBoleModel):
             checkpoint=checkpoint,
             progress=progress,
             device=self._device,
-            state=fingerprint({"kind": self.kind} | options, seed, train),
+            state=fingerprint({"kind": self.kind} | options, seed, train, module=type(self).__module__),
         )
 
 

@@ -159,7 +159,8 @@ class ShallowNet(Recommender):
         def run(kind: str, epochs: int, folder) -> None:
             scaled = scalings.fit(vectors.values[hot], kind).transform(vectors.values)
             decides = self.options | {"kind": self.kind, "scaling": kind, "max_epochs": epochs}
-            state = training.fingerprint(decides, seed, train, vectors) if folder is not None else ""
+            module = type(self).__module__
+            state = training.fingerprint(decides, seed, train, vectors, module=module) if folder is not None else ""
             kept = {"max_epochs": epochs, "checkpoint": folder, "progress": progress, "state": state}
             self._train(scaled, hot, weights, pairs, seed, validate, kept)
             self.scaling_ = kind

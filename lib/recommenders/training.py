@@ -116,12 +116,13 @@ def _deterministic():
 
 
 @functools.cache
-def _code() -> str:
-    return code_digest(["import lib.recommenders"])
+def _code(module: str) -> str:
+    """Digest of the code of a recommender's module, this one and whatever else it imports included."""
+    return code_digest([], also=[__name__, module])
 
 
-def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None) -> str:
-    """Digest of what decides a training, so that no other one is taken up in its place: the recommenders' code, too.
+def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None, *, module: str = __name__) -> str:
+    """Digest of what decides a training, so that no other one is taken up in its place: its code, too.
 
     Parameters
     ----------
@@ -131,6 +132,8 @@ def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None) -> 
     train : DataFrame
         All columns count.
     vectors : Vectors or None
+    module : str
+        Dotted name of the module that defines the recommender: its code counts, and what it imports.
 
     Returns
     -------
@@ -143,7 +146,7 @@ def fingerprint(options: dict, seed: int, train: pd.DataFrame, vectors=None) -> 
     False
     """
     options = {name: value for name, value in options.items() if name != "device"}
-    told = [_code(), options, seed, list(train.columns)]
+    told = [_code(module), options, seed, list(train.columns)]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     digest.update(pd.util.hash_pandas_object(train, index=False).to_numpy().tobytes())
     if vectors is not None:
