@@ -36,7 +36,7 @@ calibrate: .venv/.ready ## worlds with known answers: how often the workbook fin
 plan: .venv/.ready ## what make workbook would do: jobs, time, disk, what is missing
 	@$(RUN) --plan
 
-test: .venv/.ready-test ## unit and golden tests, the toy study through the workflow, then nbval on every notebook
+test: lint ## lint, unit and golden tests, the toy study through the workflow, then nbval on every notebook
 	@echo "test: unit and golden tests, then the toy study through the workflow, then every notebook under nbval"
 	.venv/bin/python -m pytest tests -m "not slow" --numprocesses $(CORES) --dist loadfile
 	@echo "test: the toy study, then every notebook against its stored outputs, in stage order"
@@ -72,8 +72,8 @@ book: .venv/.ready ## a study's executed notebooks as a site to read, runs/<stud
 slides: .venv/.ready ## a study's answers as slides, runs/<study>/slides/; HTML and PDF where there is Node and Chromium
 	@.venv/bin/python workflow/finish.py slides $(STUDY) $(if $(SET),--set $(SET))
 
-lint: .venv/.ready-test ## ruff, on notebooks too
-	.venv/bin/ruff check . && .venv/bin/ruff format --check .
+lint: .venv/.ready-test ## ruff, on notebooks too, and the order of the packages of lib
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/lint-imports
 
 clean: ## delete the results of a study (STUDY=); keeps the shared cache
 	rm -rf runs/$(STUDY)

@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from lib import evaluation, recommenders, results, statistics
+from lib import evaluation, recommenders
+from lib.evaluation import results, statistics
 from lib.recommenders.bert4rec import Bert4Rec
-from lib.recommenders.recbole_sequential import BERT4Rec as RecBoles
+from lib.recommenders.recbole.sequential import BERT4Rec as RecBoles
 from lib.study import Study, load_parameters
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 BERT_SPREAD = 0.02  # standard deviation of all weights at the start, in BERT and in RecBole
 SHARED = {"heads": 2, "dropout": 0.1, "mask_share": 0.2}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 LENGTHS = ("200 each", "as in the log")
 TABLES = ("finetuned", "frozen")

@@ -22,10 +22,11 @@ import numpy as np
 from memory import peak_megabytes
 from musicnn_speed import DRIVER, THREAD_VARIABLES
 
-from lib import audio, extraction
+from lib.backends import extraction
+from lib.backends.vectors import VectorStore
+from lib.data import audio
 from lib.study import Study, load_parameters, resolve
-from lib.tables import read_parquet
-from lib.vectors import VectorStore
+from lib.study.tables import read_parquet
 
 ORIGINAL = {"musicnn_msd": "MSD_musicnn", "musicnn_mtt": "MTT_musicnn", "vgg_msd": "MSD_vgg", "vgg_mtt": "MTT_vgg"}
 

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 from memory import peak_megabytes
 
-from lib import preparation, realism
-from lib.progress import progress
+from lib.data import preparation, realism
 from lib.study import Study, load_parameters
+from lib.study.progress import progress
 
 # of the published split (arXiv 2604.23077)
 PUBLISHED = {

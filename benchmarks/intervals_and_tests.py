@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import score_worlds as worlds
 
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 USERS = (200, 400, 1000)
 READ_INTERVALS = """\

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from lib.evaluation import Task, per_user
+from lib.backends.vectors import Vectors
+from lib.evaluation.metrics import Task, per_user
 from lib.recommenders.knn import KNN
 from lib.recommenders.ranking import block_size
-from lib.vectors import Vectors
 
 K = 50
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pandas as pd
 from memory import peak_megabytes
 
-from lib import bulk, logs, splits
+from lib.data import logs, splits, stream
 
 CHUNK = 1_000_000
 ROUTES = {
-    "streamed": "one pass, DuckDB (`lib.bulk`), events and interactions written too",
+    "streamed": "one pass, DuckDB (`lib.data.stream`), events and interactions written too",
     "published": f"pandas in chunks of {CHUNK:,} rows, the published steps: all rows to Parquet, then window and pairs",
     "lean": f"pandas in chunks of {CHUNK:,} rows, only the window kept",
 }
@@ -31,7 +31,7 @@ ROUTES = {
 
 def streamed(path):
     """Parts of a log by the workbook's own route."""
-    return bulk.prepare(logs.batches(path), path.parent / "new", val_users="published").parts
+    return stream.prepare(logs.batches(path), path.parent / "new", val_users="published").parts
 
 
 def published(path):

@@ -1,9 +1,9 @@
 """Write a log of the shape of Music4All-Onion's: ``python benchmarks/onion_log.py OUT.tsv --rows 50000000``.
 
-Listeners are simulated (`lib.listening`) on a catalogue without audio; a log of the size asked for is made of copies of
-theirs, under new numeric ids and moved back by whole years (each with other tracks), so that, as in the published log,
-most rows lie before the year that a split looks at. Only plays are kept, newest first within a listener, ids of 16
-characters, no time zone.
+Listeners are simulated (`lib.data.mock.listeners`) on a catalogue without audio; a log of the size asked for is made of
+copies of theirs, under new numeric ids and moved back by whole years (each with other tracks), so that, as in the
+published log, most rows lie before the year that a split looks at. Only plays are kept, newest first within a listener,
+ids of 16 characters, no time zone.
 """
 
 import argparse
@@ -17,10 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from lib import listening
-from lib.datasets import latent
-from lib.progress import progress
-from lib.tables import write_atomically, write_parquet
+from lib.data.mock import listeners
+from lib.data.sources import latent
+from lib.study.progress import progress
+from lib.study.tables import write_atomically, write_parquet
 
 YEARS = 8  # of listening; one of them and a month are what a split looks at
 N_USERS, N_TRACKS = 1500, 20_000
@@ -29,7 +29,7 @@ N_USERS, N_TRACKS = 1500, 20_000
 def plays(seed=0):
     """Plays of simulated listeners over a year and a month: user (int), track, time."""
     tracks = latent.tracks(n_tracks=N_TRACKS, seed=seed)
-    log = listening.simulate(
+    log = listeners.simulate(
         tracks,
         n_users=N_USERS,
         tracks_per_user=255.6,

@@ -17,11 +17,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib import evaluation, listening, permutations, recommenders, splits, statistics
-from lib.progress import progress
+from lib import evaluation, recommenders
+from lib.backends.vectors import VectorStore
+from lib.data import splits
+from lib.data.mock import listeners
+from lib.evaluation import permutations, statistics
 from lib.study import Study, load_parameters
-from lib.tables import read_parquet, write_atomically
-from lib.vectors import VectorStore
+from lib.study.progress import progress
+from lib.study.tables import read_parquet, write_atomically
 
 
 def world(study_name, n_users, strength, number, n_permutations):
@@ -30,7 +33,7 @@ def world(study_name, n_users, strength, number, n_permutations):
     study = Study(load_parameters(study_name, overrides))
     p = study.parameters
     tracks = read_parquet(study.path("data", "tracks.parquet"))
-    events = listening.simulate(
+    events = listeners.simulate(
         tracks,
         n_users=n_users,
         tracks_per_user=p.tracks_per_user,

@@ -16,10 +16,10 @@ import torch
 from memory import peak_megabytes
 from threadpoolctl import threadpool_limits
 
+from lib.backends.vectors import Vectors
 from lib.recommenders.pairs import Pairs
 from lib.recommenders.ranking import block_size
 from lib.recommenders.shallow_net import Network, ShallowNet
-from lib.vectors import Vectors
 
 K = 50
 MARGIN = 0.2

@@ -23,8 +23,9 @@ def main(arguments=None):
 
 def embed(options):
     """Vectors of audio files."""
-    from lib import backends, extraction
-    from lib.tables import write_parquet
+    from lib import backends
+    from lib.backends import extraction
+    from lib.study.tables import write_parquet
 
     frame, failures = extraction.embed_files(options.files, backends.create(options.backend))
     for path, reason in failures.items():
@@ -40,14 +41,14 @@ def split(options):
     """The four parts of a listening log."""
     import shutil
 
-    from lib import bulk, logs
-    from lib.progress import progress
-    from lib.tables import write_parquet
+    from lib.data import logs, stream
+    from lib.study.progress import progress
+    from lib.study.tables import write_parquet
 
     out = options.out.resolve()
     scratch = out.with_name(f".{out.name}.new")  # on the disk of the output: a system's own may be small, or in memory
     try:
-        parts = bulk.prepare(
+        parts = stream.prepare(
             logs.batches(options.events),
             scratch,
             test_date=options.test_date,
@@ -68,7 +69,7 @@ def evaluate(options):
     import numpy as np
 
     from lib import evaluation
-    from lib.tables import write_parquet
+    from lib.study.tables import write_parquet
 
     rng = np.random.default_rng(0)  # the same files give the same intervals
     summary, per_user = evaluation.evaluate_files(options.recommendations, options.truth, options.k, rng=rng)
@@ -80,15 +81,15 @@ def evaluate(options):
 
 def import_(options):
     """Keep vectors that others have made with a study."""
-    from lib import ready_made
+    from lib.backends import imported
     from lib.study import Study, load_parameters
 
     study = Study(load_parameters(options.study))
-    if not options.backend.startswith(ready_made.GIVEN):
-        raise ValueError(f"Expected a name that begins with {ready_made.GIVEN}, found {options.backend!r}.")
-    vectors = ready_made.read_vectors(options.file, options.ids)
-    path = ready_made.given_path(study, options.backend)
-    ready_made.export_vectors(vectors, path)
+    if not options.backend.startswith(imported.GIVEN):
+        raise ValueError(f"Expected a name that begins with {imported.GIVEN}, found {options.backend!r}.")
+    vectors = imported.read_vectors(options.file, options.ids)
+    path = imported.given_path(study, options.backend)
+    imported.export_vectors(vectors, path)
     print(f"{len(vectors)} x {vectors.dim} -> {study.relative(path)}; name {options.backend} in backend_ids to use it")
     return 0
 
@@ -110,15 +111,15 @@ def weights(options):
 
 def export(options):
     """Write a backend's vectors for others."""
-    from lib import ready_made
+    from lib.backends import imported
+    from lib.backends.vectors import VectorStore
     from lib.study import Study, load_parameters
-    from lib.vectors import VectorStore
 
     if options.out.suffix not in (".parquet", ".npy"):
         raise ValueError(f"Expected a file that ends in .parquet or .npy, found {options.out.name!r}.")
     study = Study(load_parameters(options.study))
     vectors = VectorStore(study.path("vectors.lance")).read(options.backend)
-    ready_made.export_vectors(vectors, options.out)
+    imported.export_vectors(vectors, options.out)
     print(f"{len(vectors)} x {vectors.dim} of {options.backend} -> {options.out}")
     return 0
 

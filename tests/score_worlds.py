@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib import effects, statistics
+from lib.evaluation import effects, statistics
 
 BLOCK = 100  # data sets that share resamples of listeners
 HIT_MEAN = 0.25  # of beta(1, 3)

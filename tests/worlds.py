@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from lib import results
-from lib.evaluation import recommend_and_score, tasks
-from lib.results import Run
-from lib.tables import write_parquet
-from lib.vectors import Vectors
+from lib.backends.vectors import Vectors
+from lib.evaluation import results
+from lib.evaluation.metrics import recommend_and_score, tasks
+from lib.evaluation.results import Run
+from lib.study.tables import write_parquet
 
 RNG = np.random.default_rng
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import nbformat
 
-from lib import export, results
-from lib.deck import QUESTIONS, escape_markdown
-from lib.looks import named
+from lib.evaluation import results
+from lib.figures import export
+from lib.figures.deck import QUESTIONS, escape_markdown
+from lib.figures.looks import named
 from lib.study import ROOT
-from lib.tables import write_folder_atomically
+from lib.study.tables import write_folder_atomically
 from workflow import pages
 
 STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", "5": "Recommenders"} | {

@@ -1,8 +1,9 @@
 """Ask whether the workbook finds what is planted, and nothing where there is nothing (``make calibrate``).
 
-Draws many small worlds without audio (lib/known_truth.py), measures every synthetic backend in them with the code of a
-study, and writes how often the right answer came out to docs/calibration.md and docs/calibration.csv. Measured worlds
-are kept under runs/calibrate/ by the code that made them: stop it any time, the next run goes on from there.
+Draws many small worlds without audio (lib/answers/known_truth.py), measures every synthetic backend in them with the
+code of a study, and writes how often the right answer came out to docs/calibration.md and docs/calibration.csv.
+Measured worlds are kept under runs/calibrate/ by the code that made them: stop it any time, the next run goes on from
+there.
 """
 
 import argparse
@@ -18,11 +19,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy: one thread a process
 
 import pandas as pd
 
-from lib import known_truth, provenance, recovery
-from lib.known_truth import NULL, PLANTED, Size
-from lib.progress import progress
-from lib.study import ROOT
-from lib.tables import sweep, write_atomically, write_parquet
+from lib.answers import known_truth, recovery
+from lib.answers.known_truth import NULL, PLANTED, Size
+from lib.study import ROOT, provenance
+from lib.study.progress import progress
+from lib.study.tables import sweep, write_atomically, write_parquet
 
 STRENGTHS = (1.0, 0.3)
 N_PERMUTATIONS = 39  # p = 2 / 40 is exactly .05, and 39 cost little

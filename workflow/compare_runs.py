@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import pandas as pd
 
-from lib.tables import read_parquet
-from lib.vectors import VectorStore
+from lib.backends.vectors import VectorStore
+from lib.study.tables import read_parquet
 
 TABLES = ("metrics", "permutations", "comparisons", "item_retrieval", "mir_probes", "worlds", "layers")
 FOLDERS = ("data", "per_user", "recommendations", "scarcity")

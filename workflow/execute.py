@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import provenance, recommenders
-from lib.study import Study
-from lib.tables import write_atomically
+from lib import recommenders
+from lib.study import Study, provenance
+from lib.study.tables import write_atomically
 from workflow import stages
 
 
@@ -131,7 +131,7 @@ def fingerprints(study, notebook, backend):
     files = sorted(file for pattern in patterns for file in study.path().glob(pattern))
     found = {file.relative_to(study.path()).as_posix(): provenance.file_hash(file) for file in files}
     if notebook == "20_extract_embeddings":
-        from lib.vectors import VectorStore
+        from lib.backends.vectors import VectorStore
 
         vectors = VectorStore(study.path("vectors.lance")).read(backend)
         content = hashlib.sha256("".join(vectors.ids).encode() + vectors.values.tobytes()).hexdigest()[:16]

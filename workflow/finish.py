@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib import export, results, thesis_preview, tuning
+from lib.evaluation import results, tuning
+from lib.figures import export, thesis_preview
 from lib.study import ROOT, Study
 from workflow import stages
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nbformat
 
 from lib.study import ROOT
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 PAGE = ROOT / "docs" / "notebooks.md"
 MANIFEST = ROOT / "runs" / "toy" / "manifest.json"

@@ -7,7 +7,7 @@ import re
 
 import nbformat
 
-from lib.looks import named
+from lib.figures.looks import named
 from workflow import stages
 
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$|``[^`]+``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)

@@ -5,12 +5,12 @@ import subprocess
 import numpy as np
 import pandas as pd
 
-from lib import datasets
 from lib.backends import REGISTRY, packages
-from lib.datasets.recordings import SUFFIXES
+from lib.backends.vectors import VectorStore
+from lib.data import sources
+from lib.data.sources.recordings import SUFFIXES
 from lib.study import MOCK, NO_LISTENERS, SMALL_RANDOM, resolve
-from lib.tables import read_parquet
-from lib.vectors import VectorStore
+from lib.study.tables import read_parquet
 from workflow import stages
 
 # Measured on two cores, one thread a job, 30 s clips (the manifest of a demo run); only for the plan's estimate. What a
@@ -64,16 +64,16 @@ def _missing(study):
     p = study.parameters
     needed = [packages.missing(name) for name in stages.networks(p) if name in REGISTRY]
     found = [sentence for sentence in needed if sentence]
-    if p.dataset in datasets.GENERATED and p.listening_source in (MOCK, NO_LISTENERS) and not found:
+    if p.dataset in sources.GENERATED and p.listening_source in (MOCK, NO_LISTENERS) and not found:
         return ["missing: nothing; this study makes what it needs"]
     real = study.has_listeners and p.listening_source != MOCK
-    if p.dataset not in datasets.GENERATED:
-        source = datasets.source(p.dataset)
+    if p.dataset not in sources.GENERATED:
+        source = sources.source(p.dataset)
         alone = real and p.listening_folder and p.listening_source == p.dataset
         check = getattr(source, "validate_base", source.validate) if alone else source.validate
         found += check(resolve(p.dataset_folder))
     if real and p.listening_folder:
-        source = datasets.source(p.listening_source)
+        source = sources.source(p.listening_source)
         found += getattr(source, "validate_log", source.validate)(resolve(p.listening_folder))
     return [f"noticed: {sentence}" for sentence in found] or ["missing: nothing"]
 
@@ -100,7 +100,7 @@ def _clips(study):
 def _n_tracks(study):
     """Tracks: made ones by their number, prepared ones as counted, others by the sound files in their folder."""
     p = study.parameters
-    if p.dataset in datasets.GENERATED:
+    if p.dataset in sources.GENERATED:
         return p.n_tracks
     tracks = study.path("data", "tracks.parquet")
     if tracks.is_file():

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nbformat
 
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 from workflow import stages
 
 

@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 
-from lib.deck import deck
+from lib.figures.deck import deck
 from lib.study import ROOT
-from lib.tables import write_folder_atomically
+from lib.study.tables import write_folder_atomically
 
 MARP = "@marp-team/marp-cli@4.5.1"  # MIT; it drives the Chromium that is there and brings none
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")

@@ -8,12 +8,13 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from lib import backends, controls, datasets, recommenders
-from lib.backends import packages
-from lib.provenance import code_digest
-from lib.ready_made import is_ready_made
+from lib import backends, recommenders
+from lib.backends import packages, pseudo
+from lib.backends.imported import is_ready_made
+from lib.data import sources
 from lib.study import MOCK, NO_LISTENERS, ROOT, Study, load_parameters, parameters_digest, resolve
-from lib.tables import read_parquet
+from lib.study.provenance import code_digest
+from lib.study.tables import read_parquet
 
 NOTEBOOKS = ROOT / "notebooks"
 TRAINING = ("40_shallow_net", "50_bert4rec", "61_hybrids")  # on the vectors of one backend
@@ -46,7 +47,7 @@ def twins(parameters):
 
 def extracted(parameters):
     """Those of a study's backends that have vectors to extract or to import."""
-    return [name for name in parameters.backend_ids if name != controls.FACTORS]
+    return [name for name in parameters.backend_ids if name != pseudo.FACTORS]
 
 
 def trainings(parameters, extended):
@@ -106,7 +107,7 @@ def last_notebooks(parameters, extended):
 
 def check_backends(parameters):
     """Refuse a study with a backend that does not exist, before anything starts."""
-    known = [*backends.names(twins=False), controls.FACTORS]
+    known = [*backends.names(twins=False), pseudo.FACTORS]
     unknown = [name for name in parameters.backend_ids if name not in known and not is_ready_made(name)]
     if unknown:
         raise ValueError(
@@ -189,7 +190,7 @@ def sources_digest(parameters):
         Empty where there are none.
     """
     p = parameters
-    folders = [p.dataset_folder] if p.dataset not in datasets.GENERATED else []
+    folders = [p.dataset_folder] if p.dataset not in sources.GENERATED else []
     folders += [p.listening_folder] if p.listening_source not in (MOCK, NO_LISTENERS) else []
     files = [resolve(name) for name in (p.labels_table, p.public_log) if name]
     for folder in {resolve(folder) for folder in folders if folder}:

@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import yaml
 
-from lib import preparation
-from lib.provenance import write_json
+from lib.data import preparation
 from lib.study import Study
-from lib.tables import sweep
+from lib.study.provenance import write_json
+from lib.study.tables import sweep
 from workflow import stages
 from workflow.plan import describe, spoken
 

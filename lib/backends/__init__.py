@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import audio
 from lib.backends.names import LABELS, PAPER_NAMES
 from lib.backends.registry import REGISTRY, UNTRAINED, Entry
+from lib.data import audio
 
 __all__ = ["LABELS", "PAPER_NAMES", "REGISTRY", "UNTRAINED", "Backend", "Entry", "create", "names"]
 
@@ -98,7 +98,7 @@ class Backend(ABC):
         if sample_rate is not None and sample_rate != self.sample_rate:
             raise ValueError(
                 f"Expected waveforms at {self.sample_rate} Hz for {self.name}, found {sample_rate} Hz; load them with "
-                f"lib.audio.load(path, {self.sample_rate})."
+                f"lib.data.audio.load(path, {self.sample_rate})."
             )
         return self._features(self._checked(waveform))
 
@@ -223,7 +223,7 @@ class Backend(ABC):
         if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating) or not len(waveform):
             raise ValueError(
                 f"Expected a mono waveform of floating-point samples, shape (samples,), for {self.name}, found "
-                f"{waveform.dtype} of shape {waveform.shape}; load it with lib.audio.load."
+                f"{waveform.dtype} of shape {waveform.shape}; load it with lib.data.audio.load."
             )
         if not np.isfinite(waveform).all():
             raise ValueError(

@@ -3,7 +3,7 @@
 from lib.backends import LABELS, REGISTRY, names
 from lib.backends.checkpoints import FOLDER_VARIABLE
 from lib.study import ROOT
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 PAGE = ROOT / "docs" / "cards" / "backends.md"
 WEIGHTS_PAGE = ROOT / "docs" / "weights.md"

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import audio
 from lib.backends import Backend
+from lib.data import audio
 
 POOLINGS = ("mean", "max", "mean_std", "first")
 _LEAST_FILLED = 0.8  # of the longest in a batch: what is shorter goes into the next one, instead of padding it

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.backends.mert import network
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 SIZES = {
     "hidden_size": 48,

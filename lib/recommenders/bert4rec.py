@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib import scaling as scalings
+from lib.backends import scaling as scalings
 from lib.recommenders import cloze
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, usable_scalings

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib import scaling as scalings
+from lib.backends import scaling as scalings
 from lib.recommenders import training
 from lib.recommenders.base import check_options
 from lib.recommenders.hybrid import Hybrid, TrackSpace, project, tower, unit, with_rows

@@ -14,16 +14,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lib import scaling as scalings
+from lib.backends import scaling as scalings
 from lib.recommenders import training
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
-from lib.recommenders.knn import (
-    best_scaling,
-    check_vectors,
-    profile_weights,
-    unit_rows,
-    usable_scalings,
-)
+from lib.recommenders.knn import best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
 from lib.recommenders.ranking import positions, rank_products, sorted_ids
 
 TRIAL_EPOCHS = 10  # epochs after which the scalings of 'auto' are compared

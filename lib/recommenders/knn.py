@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from lib import scaling as scalings
+from lib.backends import scaling as scalings
 from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.ranking import positions, rank_products, sorted_ids
 

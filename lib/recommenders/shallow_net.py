@@ -14,20 +14,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lib import scaling as scalings
+from lib.backends import scaling as scalings
+from lib.backends.vectors import Vectors
 from lib.recommenders import training
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
-from lib.recommenders.knn import (
-    WEIGHTINGS,
-    best_scaling,
-    check_vectors,
-    profile_weights,
-    unit_rows,
-    usable_scalings,
-)
+from lib.recommenders.knn import WEIGHTINGS, best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
 from lib.recommenders.pairs import Batch, Pairs
 from lib.recommenders.ranking import positions, rank_products, sorted_ids
-from lib.vectors import Vectors
 
 CHOICES = {
     "anchor": ("user", "item"),

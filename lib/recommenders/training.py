@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lib.progress import say
-from lib.provenance import code_digest
-from lib.tables import write_atomically
+from lib.study.progress import say
+from lib.study.provenance import code_digest
+from lib.study.tables import write_atomically
 
 SAVE_EVERY = 30.0  # seconds between two checkpoints: what an interruption may lose, beside the epoch under way
 COLUMNS = ["epoch", "loss", "validation", "seconds"]

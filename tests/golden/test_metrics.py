@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.evaluation import per_user
+from lib.evaluation.metrics import per_user
 
 
 def lists(**tracks):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib import audio
 from lib.backends import create, musicnn
 from lib.backends.weights import convert
+from lib.data import audio
 
 HERE = Path(__file__).parent
 KEYS = {

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
-from lib import bulk, logs
-from lib.splits import interactions, leakage, read_log, split
+from lib.data import logs, stream
+from lib.data.splits import interactions, leakage, read_log, split
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "music4all-onion-sample"
 LOG = FOLDER / "userid_trackid_timestamp.tsv"
@@ -46,8 +46,8 @@ def test_split_reproduces_an_independent_computation(by_pandas, tmp_path, val_us
     if route == "frame":
         parts = split(read_log(LOG), **options)
     else:
-        parts = bulk.prepare(logs.batches(LOG), tmp_path / "new", **options).parts
-        assert bulk.leakage(parts, tmp_path / "new" / "events.parquet", D)["ok"].all()
+        parts = stream.prepare(logs.batches(LOG), tmp_path / "new", **options).parts
+        assert stream.leakage(parts, tmp_path / "new" / "events.parquet", D)["ok"].all()
     assert [len(part) for part in parts] == [len(part) for part in expected]
     for part, frame in zip(parts, expected, strict=True):
         assert set(zip(part.user_id, part.track_id, strict=True)) == set(

@@ -11,11 +11,13 @@ import soundfile
 import yaml
 from worlds import RNG, ndcg, pairs, small
 
-from lib import backends, evaluation, extraction, recommenders, results, trained
-from lib.results import Run
+from lib import backends, evaluation, recommenders
+from lib.backends import extraction
+from lib.backends.vectors import Vectors, VectorStore
+from lib.evaluation import results, trainings
+from lib.evaluation.results import Run
 from lib.study import ROOT, Study, check_parameters, load_parameters
-from lib.tables import write_parquet
-from lib.vectors import Vectors, VectorStore
+from lib.study.tables import write_parquet
 from workflow import stages
 
 PAGE = (ROOT / "docs" / "adding.md").read_text()
@@ -135,10 +137,10 @@ def study(tmp_path, planted):
 
 def test_the_recommender_runs_under_every_control_and_its_results_are_saved(nearest, study, planted):
     todo = results.tasks(study)
-    spaces = trained.spaces(study, "mfcc", planted[1], VectorStore(study.path("vectors.lance")))
+    spaces = trainings.spaces(study, "mfcc", planted[1], VectorStore(study.path("vectors.lance")))
     named = study.options("shallow_net", *recommenders.own(vectors=True))
     assert recommenders.own(vectors=False) == []
-    rows, history = trained.run_all(study, named, "mfcc", spaces, todo, progress=lambda jobs, **_: jobs)
+    rows, history = trainings.run_all(study, named, "mfcc", spaces, todo, progress=lambda jobs, **_: jobs)
     assert set(rows["control"]) == {"real", "shuffled", "random"}
     assert history.empty
     scores = {
@@ -146,7 +148,7 @@ def test_the_recommender_runs_under_every_control_and_its_results_are_saved(near
     }
     means = {control: frame.filter(like="NDCG").mean().iloc[0] for control, frame in scores.items()}
     assert means["real"] > 1.5 * max(means["shuffled"], means["random"])
-    assert len(trained.convergence(history)) == 0
+    assert len(trainings.convergence(history)) == 0
 
 
 def test_the_params_of_the_example_are_a_study(nearest):

@@ -124,9 +124,9 @@ def test_the_module_runs_from_a_shell():
 
 
 def test_vectors_of_others_go_in_and_come_out(tmp_path, monkeypatch, capsys):
-    from lib import ready_made
     from lib import study as studies
-    from lib.vectors import VectorStore
+    from lib.backends import imported
+    from lib.backends.vectors import VectorStore
 
     study = studies.Study(studies.load_parameters("toy", {"runs_dir": str(tmp_path)}))
     monkeypatch.setattr(studies, "Study", lambda parameters: study)
@@ -136,7 +136,7 @@ def test_vectors_of_others_go_in_and_come_out(tmp_path, monkeypatch, capsys):
     assert main(words) == 0
     assert "3 x 2" in capsys.readouterr().out
     tracks = pd.DataFrame({"track_id": ["a", "b", "z"], "path": ""})
-    missing = ready_made.fill(study, "given_mine", VectorStore(study.path("vectors.lance")), tracks)
+    missing = imported.fill(study, "given_mine", VectorStore(study.path("vectors.lance")), tracks)
     assert missing["track_id"].tolist() == ["z"]
     assert main(["export", "toy", "given_mine", str(tmp_path / "out.parquet")]) == 0
     out = pd.read_parquet(tmp_path / "out.parquet")
@@ -145,4 +145,4 @@ def test_vectors_of_others_go_in_and_come_out(tmp_path, monkeypatch, capsys):
     assert "begins with given_" in capsys.readouterr().err
     assert main(["export", "toy", "given_mine", str(tmp_path / "out.pkl")]) == 1
     with pytest.raises(FileNotFoundError, match="run 'python -m lib import toy given_other FILE' first"):
-        ready_made.fill(study, "given_other", VectorStore(study.path("vectors.lance")), tracks)
+        imported.fill(study, "given_other", VectorStore(study.path("vectors.lance")), tracks)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.tables import write_parquet
-from lib.vectors import Vectors, VectorStore
+from lib.backends.vectors import Vectors, VectorStore
+from lib.study.tables import write_parquet
 from workflow.compare_runs import differences
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lib.vectors import VectorStore
+from lib.backends.vectors import VectorStore
 
 BACKEND, RATE = "musicnn_mtt", 16000
 N_CLIPS, BATCH = 40, 2
@@ -29,7 +29,7 @@ import json, sys
 from pathlib import Path
 import pandas as pd
 from lib import backends, extraction
-from lib.vectors import VectorStore
+from lib.backends.vectors import VectorStore
 
 name, batch_size, tracks, out = sys.argv[1], int(sys.argv[2]), pd.read_parquet(sys.argv[3]), Path(sys.argv[4])
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lib.backends.vectors import VectorStore
 from lib.study import ROOT, Study, load_parameters
-from lib.vectors import VectorStore
 
 WORKBOOK = [sys.executable, str(ROOT / "workflow" / "workbook.py")]
 N_TRACKS = 60
@@ -206,7 +206,8 @@ def test_two_runs_of_one_study_do_not_mix(tmp_path):
 
 @pytest.mark.slow
 def test_the_killed_store_equals_an_undisturbed_one(killed_and_finished, tmp_path):
-    from lib import backends, extraction
+    from lib import backends
+    from lib.backends import extraction
 
     study = killed_and_finished["study"]
     tracks = pd.read_parquet(study.path("data", "tracks.parquet"))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.tables import write_atomically
+from lib.study.tables import write_atomically
 
 WHEEL_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
 FOLDERS = {

@@ -1,0 +1,1 @@
+"""The three questions, and what their answers rest on: notebooks 70 to 74."""

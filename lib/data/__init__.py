@@ -1,0 +1,1 @@
+"""From sound and listening logs to tracks, events and the parts of a split: notebooks 10 to 12."""

@@ -1,0 +1,1 @@
+"""Simulated listeners: their tastes, their habits, and habits fitted to a public log."""

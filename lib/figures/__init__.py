@@ -1,0 +1,41 @@
+"""All drawing, and what a thesis takes in: notebook 90."""
+
+from lib.figures.style import (
+    BAND,
+    CHANCE,
+    GREY,
+    RULE,
+    by_control,
+    dots,
+    forest,
+    legend,
+    maps,
+    mean_with_interval,
+    means,
+    panels,
+    save,
+    save_table,
+    signed_with_interval,
+    tracks_of,
+    use_style,
+)
+
+__all__ = [
+    "BAND",
+    "CHANCE",
+    "GREY",
+    "RULE",
+    "by_control",
+    "dots",
+    "forest",
+    "legend",
+    "maps",
+    "mean_with_interval",
+    "means",
+    "panels",
+    "save",
+    "save_table",
+    "signed_with_interval",
+    "tracks_of",
+    "use_style",
+]

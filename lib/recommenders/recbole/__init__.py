@@ -1,0 +1,1 @@
+"""Recommenders of the library RecBole behind this library's contract."""
