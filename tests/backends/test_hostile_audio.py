@@ -154,7 +154,9 @@ def spoilt(folder):
 
 def beside(name):
     """Another test module of this folder: how the small checkpoints are made is said there."""
-    spec = importlib.util.spec_from_file_location(f"published_{name}", Path(__file__).with_name(f"test_{name}.py"))
+    spec = importlib.util.spec_from_file_location(
+        f"published_{name}", next(Path(__file__).parents[1].rglob(f"test_{name}.py"))
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

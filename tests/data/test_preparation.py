@@ -19,7 +19,7 @@ def study_of(tmp_path, name="toy", **overrides):
 
 def test_every_parameter_that_preparation_reads_is_named_in_its_notebook():
     # the workflow prepares again when a parameter changes that the notebook names
-    tree = ast.parse((ROOT / "lib" / "preparation.py").read_text())
+    tree = ast.parse((ROOT / "lib" / "data" / "preparation.py").read_text())
     read = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} & set(Parameters.model_fields)
     cells = nbformat.read(ROOT / "notebooks" / "10_prepare_data.ipynb", as_version=4).cells
     named = "\n".join(cell.source for cell in cells if stages.names_parameters(cell))

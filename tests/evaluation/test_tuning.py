@@ -308,7 +308,7 @@ def test_one_trial_has_no_runner_up():
 
 def test_a_search_is_kept_by_a_step_of_its_own(tmp_path, monkeypatch):
     parameters = load_parameters("toy")
-    monkeypatch.setattr("lib.study.ROOT", tmp_path)
+    monkeypatch.setattr("lib.study.study.ROOT", tmp_path)
     study = Study(parameters)
     with pytest.raises(TuningError, match="Expected a search of study toy, found none; run 63_tuning first"):
         keep(study)
@@ -323,7 +323,7 @@ def test_what_was_found_with_other_parameters_is_not_kept(tmp_path, monkeypatch,
     from workflow import finish
 
     parameters = load_parameters("toy")
-    monkeypatch.setattr("lib.study.ROOT", tmp_path)
+    monkeypatch.setattr("lib.study.study.ROOT", tmp_path)
     monkeypatch.setattr("workflow.stages.parameters_of", lambda name, overrides: parameters)
     study = Study(parameters)
     table = pd.DataFrame({"validation": [0.5]})

@@ -23,7 +23,7 @@ def machine(monkeypatch, tmp_path):
 
 OTHER = """
 import sys, time
-from lib import devices
+from lib.study import devices
 devices._accelerators = lambda: (2, False)
 print(devices.claim(sys.argv[1], sys.argv[2]), flush=True)
 time.sleep(float(sys.argv[3]))

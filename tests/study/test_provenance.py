@@ -5,8 +5,8 @@ import shutil
 import nbformat
 import pytest
 
-from lib import provenance
-from lib.provenance import TREE, code_digest, reached_files
+from lib.study import provenance
+from lib.study.provenance import TREE, code_digest, reached_files
 
 FILES = {
     "__init__.py": "",

@@ -7,10 +7,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from lib import study as studies
 from lib.evaluation import tuning
 from lib.recommenders import KINDS, create, options
 from lib.study import ROOT, ParameterError, load_parameters, open_study
+from lib.study import study as studies
 from workflow import stages
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -61,7 +61,7 @@ def test_what_papermill_injects_stands_below_all_defaults(path):
 
 def test_no_parameter_shadows_a_module():
     # papermill puts every key of a YAML file into the notebook's globals, over what was imported
-    modules = {path.stem for path in (ROOT / "lib").iterdir()}
+    modules = {path.stem for path in (ROOT / "lib").rglob("*.py")}
     assert not modules & set(studies.Parameters.model_fields)
 
 
