@@ -11,11 +11,11 @@ from pathlib import Path
 
 import nbformat
 
-from lib.evaluation import results
 from lib.figures import export
 from lib.figures.deck import QUESTIONS, escape_markdown
 from lib.figures.looks import named
 from lib.study import ROOT
+from lib.study.answers import decision, read_answers
 from lib.study.tables import write_folder_atomically
 from workflow import pages
 
@@ -226,12 +226,12 @@ def start_page(study, groups, documents, failed, readme, pictures):
 
 def standing(study, groups, pictures):
     """The three answers in words, each with its figure."""
-    found = results.answers(study)
+    found = read_answers(study)
     lines = [f"## Where the answers stand in study {study.name}"]
     for key, (question, picture) in QUESTIONS.items():
         answer, notebook = found[key], ANSWERED_IN[key]
-        decision = escape_markdown(results.decision(answer["status"].replace("_", " "), answer["verdict"]))
-        lines += [f"### {key.upper()}: {question}", f"**{decision}** {escape_markdown(answer['statement'])}"]
+        decided = escape_markdown(decision(answer["status"].replace("_", " "), answer["verdict"]))
+        lines += [f"### {key.upper()}: {question}", f"**{decided}** {escape_markdown(answer['statement'])}"]
         if picture in pictures:
             lines += _figure(
                 pictures[picture],

@@ -7,9 +7,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.evaluation import results, tuning
+from lib.evaluation import tuning
 from lib.figures import export, thesis_preview
 from lib.study import ROOT, Study
+from lib.study.answers import QUESTIONS, read_answers
 from workflow import stages
 
 
@@ -37,8 +38,8 @@ def main():
 
 def answers(study):
     """The three answers as they stand, and where to read."""
-    found = results.answers(study)
-    lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in results.QUESTIONS]
+    found = read_answers(study)
+    lines = [f"{key.upper()} [{found[key]['status']}] {found[key]['statement']}" for key in QUESTIONS]
     return "\n".join([*lines, f"Read on in {study.relative(study.path('executed', '00_index.ipynb'))}"])
 
 

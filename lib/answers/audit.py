@@ -1,35 +1,28 @@
-"""What a referee asks of recommendation from audio: was it trained on, is it the same artist, the same recording.
+"""What a referee asks of recommendation from audio: was it trained on, is it the same artist.
 
 - **Training data** (`training_overlap`): whether a backend may have been trained on tracks of Music4All.
 - **Same artist** (`same_artist`, `by_artist`): how many listed tracks are by an artist whom the listener has played,
   against what a random list would hold; and scores where such tracks do not count as found.
-- **Same recording** (`recordings`, `duplicates`, `without_duplicates`): tracks that are one recording under several
-  ids, how many pairs to be found they give away, and scores without those pairs.
+- **Same recording**: see `lib.answers.duplicates`.
 
 Each comes with a sentence for the thesis.
 """
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 
-from lib import evaluation, figures
-from lib.backends import REGISTRY, scaling
+from lib import evaluation
+from lib.backends import REGISTRY
 from lib.data.sources import GENERATED
 from lib.evaluation import beyond, list_properties, results, statistics
 from lib.evaluation.metrics import Task
-from lib.recommenders.ranking import pair_positions, positions
-from lib.study import resolve
-from lib.study.provenance import file_hash
+from lib.study.ids import pair_positions, positions
 from lib.study.tables import read_parquet
+from lib.study.text import mean_with_interval, signed_with_interval
 
 OWN, OTHER, NEW = "own artist", "another artist of train", "artist absent from train"
 NOT_OWN = "all but own artist"  # OTHER and NEW
 UNSTATED = "artist not stated"
-FILE, NEAR = "file", "vectors"  # criteria besides the name of a column
-SAME = 0.999  # cosine of standardised vectors, from which two tracks count as one recording
-ROWS_AT_A_TIME = 2048
 RUN = ["split", "recommender", "backend"]
 
 
@@ -221,14 +214,15 @@ def by_artist(study, todo, tracks):
             expected = evaluation.chance(part, k)[f"NDCG@{k}"].mean()
             for run in runs(study, split):
                 found = read_parquet(study.path("recommendations", run.file(0, split)))
-                scores = _ndcg(found, truth, k)
+                scores = ndcg(found, truth, k)
                 row = _mean(study, scores, split)
                 rows.append((split, stratum, run.recommender, run.backend, k, *row, expected, len(scores), len(truth)))
     columns = ["split", "stratum", *RUN[1:], "k", "value", "ci_low", "ci_high", "chance", "n_users", "n_pairs"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _ndcg(found, truth, k):
+def ndcg(found, truth, k):
+    """NDCG at k per listener: ``user_id`` and the score."""
     return evaluation.per_user(found, truth, [k])[["user_id", f"NDCG@{k}"]]
 
 
@@ -251,7 +245,7 @@ def artist_table(shares, scores):
         return pd.DataFrame(index=pd.MultiIndex.from_tuples([], names=RUN))
     left = shares.assign(**{"own artists": shares["share"].map("{:.0%}".format)})
     left = left.assign(chance=left["chance"].map("{:.0%}".format)).set_index(RUN)[["own artists", "chance"]]
-    cells = scores.assign(cell=figures.mean_with_interval(scores))
+    cells = scores.assign(cell=mean_with_interval(scores))
     wide = cells.pivot(index=RUN, columns="stratum", values="cell").reindex(columns=[OWN, NOT_OWN, NEW])
     return left.join(wide.rename(columns="NDCG, {}".format)).fillna("–")
 
@@ -274,7 +268,7 @@ def artist_sentence(shares, scores, recommender, backend, split):
     if not all(map(len, of_run)):
         return f"Same artists: {recommender} has no lists of {kind} tracks whose artists are stated."
     row = of_run[0].iloc[0]
-    excess = figures.signed_with_interval(row["excess"], row["ci_low"], row["ci_high"])
+    excess = signed_with_interval(row["excess"], row["ci_low"], row["ci_high"])
     text = (
         f"{recommender} ({backend}) on {kind} tracks: {row['share']:.0%} of the first {row['k']} are by artists whom "
         f"the listener has played, {row['chance']:.0%} of a random list "
@@ -285,7 +279,7 @@ def artist_sentence(shares, scores, recommender, backend, split):
         if own.empty:
             text += f"; {stratum}: no pair to be found"
             continue
-        left, cell = own.iloc[0], figures.mean_with_interval(own)[0]
+        left, cell = own.iloc[0], mean_with_interval(own)[0]
         counts = f"n = {left['n_users']} listeners, {left['n_pairs']} pairs"
         text += f"; NDCG@{left['k']} on {stratum}: {cell}, chance {left['chance']:.3f} ({counts})"
     return text + "."
@@ -293,199 +287,3 @@ def artist_sentence(shares, scores, recommender, backend, split):
 
 def _is(frame, recommender, backend, split):
     return (frame["recommender"] == recommender) & (frame["backend"] == backend) & (frame["split"] == split)
-
-
-def recordings(tracks, vectors=None, train_ids=None, *, same_recording="", least=SAME):
-    """Which tracks are one recording: by a label, by equal files, by vectors that all but coincide.
-
-    Parameters
-    ----------
-    tracks : DataFrame
-        ``track_id, path`` and the column `same_recording`, where there is one.
-    vectors : Vectors, optional
-        Of one backend, in which near-duplicates are looked for.
-    train_ids : sequence of str, optional
-        Tracks that vectors are standardised by; all by default.
-    same_recording : str
-        Column that names a recording.
-    least : float
-        Cosine of standardised vectors.
-
-    Returns
-    -------
-    dict of {str: Series of int}
-        Criterion (the column's name, ``file``, ``vectors``) to the group of each track, indexed by track id; a track
-        that is like no other is alone in its group. A criterion for which there are no data is left out. Files are
-        compared by SHA-256, and only where two are equally long.
-
-    Examples
-    --------
-    >>> tracks = pd.DataFrame({"track_id": ["a", "b", "c"], "path": "", "score_id": ["x", "x", "y"]})
-    >>> recordings(tracks, same_recording="score_id")["score_id"].tolist()
-    [0, 0, 1]
-    """
-    ids, found = tracks["track_id"].to_numpy(), {}
-    if same_recording in tracks and same_recording != "track_id":
-        found[same_recording] = _groups(tracks[same_recording].to_numpy(), ids)
-    files = [resolve(path) if path else None for path in tracks["path"]]
-    if any(file is not None and file.is_file() for file in files):
-        found[FILE] = _groups(_contents(files), ids)
-    if vectors is not None:
-        found[NEAR] = _near(vectors, vectors.ids if train_ids is None else train_ids, least).reindex(ids)
-        alone = np.arange(len(ids)) + len(ids)
-        found[NEAR] = found[NEAR].where(found[NEAR].notna(), alone).astype(int)
-    return found
-
-
-def _groups(values, ids):
-    """Numbers of equal values; one without a value is alone."""
-    values = pd.Series(values, index=ids, dtype=object)
-    missing = (values.isna() | (values == "")).to_numpy()
-    return pd.Series(np.where(missing, np.arange(len(ids)) + len(ids), pd.factorize(values)[0]), index=ids)
-
-
-def _contents(files):
-    sizes = pd.Series([file.stat().st_size if file is not None and file.is_file() else -1 for file in files])
-    shared = sizes.duplicated(keep=False) & (sizes > 0)
-    return [file_hash(file, 64) if same else "" for file, same in zip(files, shared, strict=True)]
-
-
-def _near(vectors, train_ids, least):
-    """Groups of tracks joined by cosines of at least `least`, in blocks."""
-    scaler = scaling.fit(vectors.select(train_ids).values, "standardise")
-    scaled = scaler.transform(vectors.values)
-    unit = scaled / np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
-    rows, columns = [], []
-    for start in range(0, len(unit), ROWS_AT_A_TIME):
-        at, other = np.nonzero(unit[start : start + ROWS_AT_A_TIME] @ unit.T >= least)
-        rows.append(at + start)
-        columns.append(other)
-    rows, columns = np.concatenate(rows), np.concatenate(columns)
-    joined = sparse.coo_array((np.ones(len(rows)), (rows, columns)), shape=(len(unit), len(unit)))
-    return pd.Series(connected_components(joined, directed=False)[1], index=vectors.ids)
-
-
-def given_away(truth, train, groups):
-    """Relevant pairs whose listener played the same recording in train under another id.
-
-    Parameters
-    ----------
-    truth, train : DataFrame
-        Pairs ``user_id, track_id``.
-    groups : Series
-        Group of each track, from `recordings`.
-
-    Returns
-    -------
-    own, any : ndarray of bool, shape (pairs,)
-        Whether the listener, or anybody, played another track of the group.
-
-    Examples
-    --------
-    >>> train = pd.DataFrame({"user_id": ["u", "v"], "track_id": ["a", "b"]})
-    >>> truth = pd.DataFrame({"user_id": ["u", "u"], "track_id": ["a2", "b2"]})
-    >>> [found.tolist() for found in given_away(truth, train, pd.Series({"a": 0, "a2": 0, "b": 1, "b2": 1}))]
-    [[True, False], [True, True]]
-    """
-    of_truth, of_train = truth["track_id"].map(groups), train["track_id"].map(groups)
-    heard = pd.MultiIndex.from_arrays([train["user_id"], of_train])
-    own = pd.MultiIndex.from_arrays([truth["user_id"], of_truth]).isin(heard)
-    # in train under this very id is no duplicate: a group counts where another of its tracks is there
-    members = train[["track_id"]].assign(group=of_train).drop_duplicates()
-    others = of_truth.map(members["group"].value_counts()).fillna(0).to_numpy()
-    itself = truth["track_id"].isin(members["track_id"]).to_numpy()
-    return own, others - itself > 0
-
-
-def duplicates(study, todo, groups):
-    """How many tracks are one recording, and how many pairs to be found that gives away.
-
-    Parameters
-    ----------
-    study : Study
-    todo : dict of {str: Task}
-    groups : dict of {str: Series}
-        From `recordings`.
-
-    Returns
-    -------
-    DataFrame
-        ``criterion, split, tracks, groups, largest, pairs, own, any``: tracks that share a group, such groups and the
-        largest; pairs to be found, those whose listener played another track of the group in train, and those of which
-        anybody did.
-    """
-    train, rows = results.parts(study)["train"], []
-    for criterion, group in groups.items():
-        sizes = group.value_counts()
-        shared = sizes[sizes > 1]
-        told = int(shared.sum()), len(shared), int(sizes.max())
-        for split in results.judged(todo):
-            own, anybody = given_away(todo[split].truth, train, group)
-            rows.append((criterion, split, *told, len(own), int(own.sum()), int(anybody.sum())))
-    columns = ["criterion", "split", "tracks", "groups", "largest", "pairs", "own", "any"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def without_duplicates(study, todo, groups):
-    """NDCG of every run with and without the pairs that one's own duplicates give away.
-
-    Parameters
-    ----------
-    study, todo, groups
-        As for `duplicates`; pairs go by any of the criteria.
-
-    Returns
-    -------
-    DataFrame
-        ``split, recommender, backend, k, all, without, diff, ci_low, ci_high, n_users, n_pairs``: means over the
-        listeners who have a pair left, n_pairs those taken away; diff is without − all with a BCa interval over
-        listeners. Fewer pairs to be found move NDCG by themselves, so hold runs against each other. Empty where no
-        pair is given away.
-    """
-    train, rows = results.parts(study)["train"], []
-    for split in results.judged(todo):
-        task, k = todo[split], todo[split].cutoffs[0]
-        given = np.zeros(len(task.truth), dtype=bool)
-        for group in groups.values():
-            given |= given_away(task.truth, train, group)[0]
-        truth = task.truth[~given]
-        if not given.any() or not len(truth):
-            continue
-        for run in runs(study, split):
-            found = read_parquet(study.path("recommendations", run.file(0, split)))
-            whole, less = (_ndcg(found, pairs, k).set_index("user_id")[f"NDCG@{k}"] for pairs in (task.truth, truth))
-            whole = whole[less.index]
-            low, high = statistics.bootstrap_means(
-                (less - whole).to_numpy()[:, None],
-                study.rng("bootstrap", split),
-                n_resamples=study.parameters.n_bootstrap,
-            )
-            means = whole.mean(), less.mean(), (less - whole).mean()
-            rows.append((split, run.recommender, run.backend, k, *means, low[0], high[0], len(less), int(given.sum())))
-    columns = [*RUN, "k", "all", "without", "diff", "ci_low", "ci_high", "n_users", "n_pairs"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def duplicate_sentence(found):
-    """What `duplicates` found, in a sentence.
-
-    Parameters
-    ----------
-    found : DataFrame
-        From `duplicates`.
-
-    Returns
-    -------
-    str
-    """
-    if found.empty:
-        return "Duplicate recordings: nothing to look by, neither labels nor files nor vectors."
-    names = {FILE: "with equal files", NEAR: f"with vectors of cosine {SAME} or more"}
-    told = []
-    for criterion, own in found.groupby("criterion", sort=False):
-        first = own.iloc[0]
-        given = zip(own["own"], own["pairs"], own["split"].str.removesuffix("_test"), strict=True)
-        pairs = ", ".join(f"{gone} of {of} {kind} pairs" for gone, of, kind in given)
-        how = names.get(criterion, f"that share {criterion}")
-        told.append(f"{first['tracks']} tracks in {first['groups']} groups {how}, giving away {pairs}")
-    return "Duplicate recordings: " + "; ".join(told) + "."

@@ -18,10 +18,11 @@ import itertools
 import numpy as np
 import pandas as pd
 
-from lib import figures
-from lib.evaluation import effects, results, statistics
+from lib.evaluation import effects, statistics
 from lib.evaluation.results import NO_BACKEND
 from lib.evaluation.scarcity import CHANCE
+from lib.study.answers import setting
+from lib.study.text import signed_with_interval
 
 RUN = ["recommender", "backend"]
 PANEL = ["split", "axis"]
@@ -264,10 +265,10 @@ def sentence(row, study, split, k, reference, axis="history"):
     str
     """
     mock = study.world == "mock"
-    world = results.setting(study) if mock else f"Of the listeners of study {study.name}"
+    world = setting(study) if mock else f"Of the listeners of study {study.name}"
     who = f"content ({row['recommender']}, {row['backend']})"
     name = f"{NAMES.get(reference, reference)} on these {split.removesuffix('_test')} tracks"
-    interval = figures.signed_with_interval(row["diff"], row["ci_low"], row["ci_high"])
+    interval = signed_with_interval(row["diff"], row["ci_low"], row["ci_high"])
     numbers = f"NDCG@{k} {interval}, n = {row['n_users']} listeners"
     if np.isnan(row["share"]):
         said = "does not beat" if row["next"] == WORSE else "is not shown to beat"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lib.answers.arrangement import arrangement_test
 from lib.answers.backend_pairs import compare_pairs
 from lib.answers.known_truth import SPLITS, TASKS, WORLDS
+from lib.answers.rq3 import arrangement_test
 from lib.evaluation.correlation import exact_correlation, smallest_p
 from lib.evaluation.statistics import holm, max_t
 

@@ -10,7 +10,8 @@ import pandas as pd
 
 from lib import backends
 from lib.answers import claims
-from lib.evaluation import effects, results
+from lib.evaluation import effects
+from lib.study.answers import decision, setting
 
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
 REFERENCES = {  # what may do as well as real vectors, as an objection says it
@@ -258,7 +259,7 @@ def answer_rq1(study, recommender, compared, decided, differences, delta):
         verdict = "; ".join(
             f"{_tracks(split)} tracks: {name}" for split, name in zip(each["split"], each["verdict"], strict=True)
         )
-        sentence = f"Among real listeners {sentence}. {results.decision(status, verdict)}"
+        sentence = f"Among real listeners {sentence}. {decision(status, verdict)}"
     return {
         "status": status,
         "verdict": verdict,
@@ -293,8 +294,8 @@ def _of_the_instrument(study, sentence, informs, undecidable):
     strength, n = study.parameters.content_strength, int(informs.sum())
     works = n >= ROBUST_SHARE * len(informs) if strength > 0 else n == 0
     too_small = strength > 0 and not works and undecidable
-    sentence = f"{results.setting(study)}, {sentence}. This tests the instrument and says nothing of real listeners. "
+    sentence = f"{setting(study)}, {sentence}. This tests the instrument and says nothing of real listeners. "
     if too_small:
-        return "undecided", None, f"{sentence}The study is too small. {results.decision('undecided', None)}"
+        return "undecided", None, f"{sentence}The study is too small. {decision('undecided', None)}"
     verdict = "instrument_works" if works else "instrument_fails"
-    return "decided", verdict, sentence + results.decision("decided", verdict)
+    return "decided", verdict, sentence + decision("decided", verdict)

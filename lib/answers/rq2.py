@@ -10,7 +10,8 @@ from lib.answers.backend_pairs import ORACLE, TEST, TEST_BOTH
 from lib.backends import LABELS
 from lib.backends.vectors import Vectors
 from lib.data.mock.taste import true_factors
-from lib.evaluation import correlation, effects, results
+from lib.evaluation import correlation, effects
+from lib.study.answers import decision, setting
 
 ORACLE_TEST = "true factors against every backend, max-T by flipping signs of listeners, two-sided"
 
@@ -136,7 +137,7 @@ def answer_rq2(study, recommender, label, pairs, places, delta, oracle=None, wor
     limits = cannot_say(len(places), pairs, alpha=alpha, n_worlds=n_worlds)
     if worlds is not None:
         limits.insert(0, _elsewhere(worlds, places["backend"].iloc[0]))
-    last = results.decision(status, f"{verdict} ({counted})" if verdict == "differences_shown" else verdict)
+    last = decision(status, f"{verdict} ({counted})" if verdict == "differences_shown" else verdict)
     return {
         "status": status,
         "verdict": verdict,
@@ -173,9 +174,9 @@ def compare_with_oracle(oracle, table, rng, *, alpha):
 
 def _of_no_pair(study, places, pairs, alpha):
     """The answer where fewer than two backends ran."""
-    where = results.setting(study) + ("," if study.world == "mock" else "")
+    where = setting(study) + ("," if study.world == "mock" else "")
     reason = cannot_say(len(places), pairs, alpha=alpha)[0]
-    statement = f"{where} nothing is said of how backends compare. {reason} {results.decision('undecided', None)}"
+    statement = f"{where} nothing is said of how backends compare. {reason} {decision('undecided', None)}"
     empty = dict.fromkeys(("n", "test", "estimate", "ci", "p"))
     return {"status": "undecided", "verdict": None, "statement": statement, **empty}
 
@@ -251,7 +252,7 @@ def _of_listeners(sentence, said):
 def _of_the_instrument(study, sentence, said, oracle, alpha):
     """Status, verdict and sentence of a mock world, where the best is known, or that there is none."""
     strength = study.parameters.content_strength
-    sentence = f"{results.setting(study)}, {sentence}"
+    sentence = f"{setting(study)}, {sentence}"
     close = "this tests the instrument and says nothing of real listeners."
     if strength == 0:
         works = not said.isin(["better", "worse"]).any()

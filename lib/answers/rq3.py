@@ -7,11 +7,13 @@ labels and untrained twins are no further ones.
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lib import backends
 from lib.answers import mir
-from lib.answers.arrangement import arrangement_test
 from lib.evaluation import correlation, results, statistics
+from lib.evaluation.statistics import max_t
+from lib.study.answers import decision, setting
 
 PRIMARY = {"label": mir.MEAN_Z, "model": "linear", "recommender": "knn"}  # declared before any figure; on cold tracks
 TEST = "exact permutation over pairings of backends, Spearman, two-sided"
@@ -224,7 +226,7 @@ def no_primary(study, told):
 
 
 def arrangement_p(study, points, split, k):
-    """Whether the primary correlation is more than the luck of one arrangement of tracks (`lib.answers.arrangement`).
+    """Whether the primary correlation is more than the luck of one arrangement of tracks (`lib.answers.rq3`).
 
     Parameters
     ----------
@@ -273,14 +275,14 @@ def answer_rq3(study, points, split, alpha, reason="", by_arrangement=float("nan
     """
     real = points[~points["untrained"].astype(bool)].dropna(subset=["x", "y"])
     n = len(study.parameters.backend_ids) if reason else len(real)
-    world = results.setting(study) + ("," if study.world == "mock" else "")
+    world = setting(study) + ("," if study.world == "mock" else "")
     cannot = correlation.cannot_decide(n, alpha)
     empty = {"n": n, "test": TEST, "estimate": None, "ci": None, "p": None}
     about = "whether performance in MIR tasks corresponds to performance in recommendation"
     if reason or cannot:
         cannot = f"cannot be decided: {reason[0].lower()}{reason[1:]}" if reason else f"{cannot}."
         cannot += _OF_MOCK if study.world == "mock" else ""
-        statement = f"{world} {about} {cannot} {results.decision('undecided', None)}"
+        statement = f"{world} {about} {cannot} {decision('undecided', None)}"
         return {"status": "undecided", "verdict": None, "statement": statement} | empty
     found = correlation.exact_correlation(real["x"], real["y"])
     test, shown = TEST, f"p = {found['p']:.2g}"
@@ -299,7 +301,7 @@ def answer_rq3(study, points, split, alpha, reason="", by_arrangement=float("nan
     sentence += "." + (_OF_MOCK if study.world == "mock" else "")
     if status == "undecided":
         sentence += " No relation found among so few backends is almost no evidence that there is none."
-    sentence += f" {results.decision(status, verdict)}"
+    sentence += f" {decision(status, verdict)}"
     return {"status": status, "verdict": verdict, "statement": sentence} | {
         "n": n,
         "test": test,
@@ -343,3 +345,43 @@ def _with_q(rows):
     if asked.any():
         rows.loc[asked, "rho_q"] = statistics.benjamini_hochberg(rows.loc[asked, "rho_p"])
     return rows
+
+
+def arrangement_test(scores, real, permuted):
+    """Test rank correlations of tasks with recommendation over permutations of tracks, two-sided.
+
+    Backends that hear alike share the luck of one arrangement of tracks, so a test that pairs their scores at random
+    may find something where there is no content at all (docs/calibration.md says how often).
+
+    Parameters
+    ----------
+    scores : array, shape (tasks, B)
+        Scores of every task for B backends, none of them all equal.
+    real : array, shape (B,)
+        What recommenders reach with real vectors.
+    permuted : array, shape (P, B)
+        The same under P permutations of tracks, each the same for all backends.
+
+    Returns
+    -------
+    DataFrame
+        rho (Spearman), p (of each task, exact at any P: (1 + count) / (1 + P)) and p_adjusted (step-down max-T over the
+        tasks), one row a task.
+
+    Notes ----- The null is that vectors say nothing of what is listened to. Where they do, but no more for what a task
+    measures than for anything else, p may be too small: claim a correlation only if `lib.evaluation.correlation`
+    rejects as well.
+
+    Examples
+    --------
+    >>> permuted = [[1, 3, 2, 4], [4, 1, 3, 2], [2, 1, 4, 3], [3, 4, 1, 2]]
+    >>> arrangement_test([[0.1, 0.2, 0.3, 0.4]], [0.5, 0.6, 0.7, 0.8], permuted).round(2).values.tolist()
+    [[1.0, 0.2, 0.2]]
+    """
+    tasks, everything = np.atleast_2d(scores), np.vstack([real, permuted])
+    sides = [stats.rankdata(side, axis=1) for side in (tasks, everything)]
+    sides = [side - side.mean(axis=1, keepdims=True) for side in sides]
+    sides = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides]
+    rho = sides[1] @ sides[0].T
+    tested = max_t(np.abs(rho[0]), np.abs(rho[1:]))
+    return pd.DataFrame({"rho": rho[0], "p": tested["p"], "p_adjusted": tested["p_adjusted"]})

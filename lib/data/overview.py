@@ -1,22 +1,6 @@
-"""What a study's data look like, as small tables and a figure: for reading, not for computing with."""
-
-from typing import NamedTuple
+"""What a study's data look like, as small tables: for reading, not for computing with."""
 
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
-
-from lib import figures
-from lib.evaluation import results
-
-BLUE = "#0072b2"
-
-
-class Drawn(NamedTuple):
-    """A figure and the data behind it."""
-
-    figure: Figure
-    data: pd.DataFrame
 
 
 def labels(tracks):
@@ -57,37 +41,6 @@ def listening(prepared):
     return pd.Series(prepared.report, name="").to_frame()
 
 
-def listening_figure(pairs, text_width):
-    """Tracks a listener, plays a track, and first plays by hour of day.
-
-    Parameters
-    ----------
-    pairs : DataFrame
-        ``user_id, track_id, timestamp, count``.
-    text_width : float
-        Inches.
-
-    Returns
-    -------
-    Drawn
-    """
-    figure, axes = figures.panels(text_width, 1, 3, ratio=0.85)
-    per_user = pairs.groupby("user_id").size()
-    sns.histplot(per_user, ax=axes[0], color=BLUE, log_scale=bool(per_user.max() > 200), bins=30)
-    axes[0].set(xlabel="tracks a listener", ylabel="listeners")
-    ranked = pairs.groupby("track_id")["count"].sum().sort_values(ascending=False).to_numpy()
-    axes[1].loglog(range(1, len(ranked) + 1), ranked, color=BLUE)
-    for axis in (axes[1].xaxis, axes[1].yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-    axes[1].set(xlabel="rank of the track", ylabel="plays")
-    hours = pairs["timestamp"].dt.hour.value_counts(normalize=True).reindex(range(24), fill_value=0) * 100
-    axes[2].stairs(hours, range(25), color=BLUE, baseline=None, lw=1.2)
-    axes[2].set_xticks(range(0, 25, 6))
-    axes[2].set(xlabel="hour of day, UTC", ylabel="first plays, %", ylim=(0, None))
-    return Drawn(figure, per_user.value_counts().sort_index().rename_axis("tracks").reset_index(name="listeners"))
-
-
 def split(parts):
     """Pairs, listeners and tracks of each part of a split."""
     sizes = {
@@ -97,7 +50,7 @@ def split(parts):
     return pd.DataFrame.from_dict(sizes, orient="index", columns=["pairs", "listeners", "tracks"])
 
 
-def tasks(study):
+def tasks(todo):
     """What is to be recommended, to how many, from how many candidates, at which cut-off."""
     return pd.DataFrame(
         {
@@ -107,6 +60,6 @@ def tasks(study):
                 "k": task.cutoffs[0],
                 "relevant tracks a listener": round(len(task.truth) / len(task.users), 1),
             }
-            for name, task in results.tasks(study).items()
+            for name, task in todo.items()
         }
     ).T

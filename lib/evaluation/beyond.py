@@ -29,7 +29,7 @@ from scipy import sparse
 from lib import evaluation
 from lib.backends import scaling
 from lib.evaluation.statistics import RESAMPLES, bootstrap_means, labelled
-from lib.recommenders.ranking import positions, sorted_ids
+from lib.study.ids import positions, sorted_ids
 
 HEAD, MIDDLE, TAIL, UNHEARD = "head", "middle", "tail", "unheard"
 HEAD_SHARE, TAIL_SHARE = 0.2, 0.2  # of all plays

@@ -9,25 +9,15 @@ from dataclasses import astuple
 
 import pandas as pd
 
-from lib import figures
 from lib.evaluation import beyond, results
 from lib.evaluation.results import NO_BACKEND, Run
 from lib.evaluation.trainings import ID_ONLY
-from lib.figures.looks import look
 from lib.study.tables import read_parquet
+from lib.study.text import mean_with_interval
 
 MEASURES = ("NDCG", "Coverage", "Gini", "Novelty", "PopularityLift", "Diversity", "KnownArtist")
 OF_PLAYS = ("Novelty", "PopularityLift")  # the same for all cold tracks, which nobody has played
 VECTORS, IDS, LISTENING = "vectors", "ids alone", "listening alone"
-LOOKS = {VECTORS: look("real"), IDS: look(ID_ONLY), LISTENING: look("mostpop")}
-_UNITS = {
-    "Coverage": "share listed",
-    "Gini": "0 equal, 1 not",
-    "Novelty": "bits",
-    "PopularityLift": "lists ÷ taste",
-    "Diversity": "1 − cosine",
-    "KnownArtist": "share of the list",
-}
 LINE = ["split", "recommender", "backend", "control", "line", "source"]
 INTERVAL = ["k", "value", "ci_low", "ci_high", "n_users"]
 
@@ -214,33 +204,9 @@ def table(frame, column):
     DataFrame
         Rows and columns in the order in which they come; ``–`` where a line lacks a value.
     """
-    wide = frame.assign(cell=figures.mean_with_interval(frame)).pivot(index="line", columns=column, values="cell")
+    wide = frame.assign(cell=mean_with_interval(frame)).pivot(index="line", columns=column, values="cell")
     wide = wide.loc[frame["line"].unique(), frame[column].unique()]
     return wide.fillna("–").rename_axis(index="recommender", columns=None)
-
-
-def drawn(frame, panel, text_width, *, scale=""):
-    """Small panels of dots with intervals, one dot a line, coloured by what it learns from; measures with their units.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        As the functions above give it.
-    panel : str
-        Column that names a panel.
-    text_width : float
-        Of the thesis, inches.
-    scale : str
-        As for `lib.figures.dots`.
-
-    Returns
-    -------
-    Figure
-    """
-    looks = {source: LOOKS[source] for source in LOOKS if source in set(frame["source"])}
-    if panel == "measure":
-        scale = {name: _UNITS.get(name.split("@")[0], "") for name in frame[panel].unique()}
-    return figures.dots(frame, text_width, panel=panel, label="line", hue="source", looks=looks, scale=scale)
 
 
 def _of_all(study, backend, splits, measured):

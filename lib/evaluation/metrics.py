@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from lib.evaluation.statistics import RESAMPLES, bootstrap_means, labelled
-from lib.recommenders.ranking import pair_positions, sorted_ids
+from lib.study.ids import pair_positions, sorted_ids
 
 METRICS = ("HitRate", "Recall", "NDCG")
 LARGEST_DEFAULT = 50

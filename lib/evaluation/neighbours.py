@@ -75,42 +75,6 @@ def _interval(values, recording, rng):
     return np.quantile(drawn @ sums / (drawn @ counts), [0.025, 0.975])
 
 
-def draw(frame, labels, text_width):
-    """Shares by label and backend with their intervals, and what random vectors would share as dotted lines.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        ``backend`` and the columns of `agreement`.
-    labels : list of str
-        In the order of the groups.
-    text_width : float
-        Of the thesis, inches.
-
-    Returns
-    -------
-    Figure
-    """
-    from lib import figures
-    from lib.figures import looks
-
-    figure, axes = figures.panels(text_width, share=0.9, ratio=0.45)
-    order = looks.in_order(frame["backend"].unique())
-    entries = {looks.named(name): looks.look(name).line(ls="", ms=4.5) for name in order}
-    for place, label in enumerate(labels):
-        own = frame[frame["label"] == label].set_index("backend").loc[order]
-        beside = place + (np.arange(len(order)) - (len(order) - 1) / 2) * 0.7 / len(order)
-        for x, name, row in zip(beside, order, own.itertuples(), strict=True):
-            axes.plot([x, x], [row.ci_low, row.ci_high], color=looks.look(name).colour, lw=1.2)
-            axes.plot(x, row.shared, **looks.look(name).line(ls="", ms=4.5))
-        axes.plot([place - 0.45, place + 0.45], [own["by_chance"].iloc[0]] * 2, **figures.CHANCE)
-    axes.set_xticks(range(len(labels)), [looks.named(label) for label in labels])
-    axes.tick_params(axis="x", length=0)
-    axes.set(ylabel="share with the query's label", ylim=(0, 1))
-    figures.legend(figure, entries | {"by chance": figures.CHANCE})
-    return figure
-
-
 def layout(vectors, seed, kind="standardise"):
     """A map of tracks: t-SNE of scaled vectors, the same for the same seed and machine.
 

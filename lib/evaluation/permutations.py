@@ -24,7 +24,8 @@ from lib.backends.vectors import Vectors
 from lib.evaluation.metrics import Task, recommend_and_score, score_ranks, validator
 from lib.evaluation.statistics import labelled
 from lib.recommenders.knn import KNN, VANISHED, best_scaling, check_vectors, profile_weights, usable_scalings
-from lib.recommenders.ranking import RESOLUTION, distinct_rows, pair_positions
+from lib.recommenders.ranking import RESOLUTION, distinct_rows
+from lib.study.ids import pair_positions
 
 GRAM_LIMIT = 4000  # tracks; beyond, matrices of tracks x tracks cost more than they save and KNN is refitted
 COMPARISONS = 2**22  # relevant pairs x candidates compared at one time

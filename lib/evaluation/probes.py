@@ -1,9 +1,5 @@
 """Probes: how well a small model reads a label off frozen vectors, on recordings it has not seen.
 
-Public: `plan` (folds in which no group is on both sides, drawn once for all spaces), `score`, `probe` (both in one),
-`summarise`, `chosen` (a choice among spaces that is judged on groups it did not see), `difference`, `together` (groups
-that share a value of any of several columns), `tag_matrix`, `ProbeError`.
-
 Standard errors over folds follow C. Nadeau and Y. Bengio, 'Inference for the generalization error', Machine Learning
 52, 2003: folds share training tracks, so that sd / sqrt(folds) is too small.
 """

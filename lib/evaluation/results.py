@@ -1,6 +1,5 @@
 """Results of a study on disk: lists, scores a user, metrics, comparisons, answers. One place knows their names."""
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -9,17 +8,17 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from lib import evaluation, figures
+from lib import evaluation
 from lib.study import provenance
-from lib.study.provenance import write_json
+from lib.study.answers import begin
 from lib.study.tables import read_parquet, remove, upsert, write_parquet
+from lib.study.text import mean_with_interval
 
 RUN_KEYS = ["split", "recommender", "backend", "control"]  # what is saved anew replaces all there was of it
 METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
 NO_BACKEND = "none"
 MEAN_OF_SEEDS = -1
 TEST_SPLITS = ("hot_test", "cold_test")
-QUESTIONS = ("rq1", "rq2", "rq3")
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def save_data(study, tables):
             study.path(f"{name}.parquet").unlink(missing_ok=True)
         for name in ("answers.json", "tuned.json"):
             study.path(name).unlink(missing_ok=True)
-    write_json(study.path("answers.json"), answers(study) | _world(study))
+    begin(study)
     return changed
 
 
@@ -272,7 +271,7 @@ def table(rows, index):
         One column a metric.
     """
     shown = rows[rows["split"].isin(TEST_SPLITS) & (rows["seed"] == MEAN_OF_SEEDS)]
-    shown = shown.assign(tracks=shown["split"].str.removesuffix("_test"), cell=figures.mean_with_interval(shown))
+    shown = shown.assign(tracks=shown["split"].str.removesuffix("_test"), cell=mean_with_interval(shown))
     wide = shown.pivot(index=["tracks", "k", *index], columns="metric", values="cell")
     return wide[[name for name in evaluation.METRICS if name in wide]].rename(columns="{}@k".format)
 
@@ -302,16 +301,6 @@ def _of_backends(study, frame):
     return frame["backend_b"].isin(study.parameters.backend_ids) & (frame["control_b"] == "real")
 
 
-def answers(study):
-    """The three answers so far; all three keys exist from the start."""
-    path = study.path("answers.json")
-    if path.is_file():
-        return json.loads(path.read_text())
-    not_run = {"status": "not_run", "verdict": None, "statement": _why_not(study), "n": None, "test": None}
-    empty = {key: not_run | {"estimate": None, "ci": None, "p": None} for key in QUESTIONS}
-    return _world(study) | empty
-
-
 def permuted(rows, recommender, split, metric, k):
     """Permuted runs of one recommender on one split, one row a permutation, one column a backend.
 
@@ -336,50 +325,6 @@ def permuted(rows, recommender, split, metric, k):
     own = (rows["recommender"] == recommender) & (rows["split"] == split)
     own &= (rows["metric"] == metric) & (rows["k"] == k)
     return rows[own].pivot(index="permutation", columns="backend", values="value")
-
-
-def setting(study):
-    """The first words of every statement: in which world it holds."""
-    if study.world != "mock":
-        return "Among real listeners"
-    strength = study.parameters.content_strength
-    follows = f"{strength:.0%} of taste follows" if strength > 0 else "taste has nothing to do with"
-    return f"In a simulated world where {follows} what is heard"
-
-
-def decision(status, verdict):
-    """The last words of every answer's statement.
-
-    Examples
-    --------
-    >>> decision("decided", "instrument_works")
-    'Decided: the instrument works.'
-    """
-    if verdict is None:
-        return f"{status.capitalize()}."
-    return f"{status.capitalize()}: {verdict.replace('instrument_', 'the instrument ').replace('_', ' ')}."
-
-
-def save_answer(study, question, answer):
-    """Set one of rq1, rq2, rq3 in ``answers.json``; other writers wait."""
-    expected = {"status", "verdict", "statement", "n", "test", "estimate", "ci", "p"}
-    if set(answer) != expected:
-        raise ValueError(f"Expected an answer with {sorted(expected)}, found {sorted(answer)}.")
-    with FileLock(study.path(".answers.json.lock")):
-        write_json(study.path("answers.json"), answers(study) | _world(study) | {question: answer})
-
-
-def _why_not(study):
-    if not study.parameters.backend_ids:
-        return "Not asked: this study has no audio, so there is no representation to judge."
-    if not study.has_listeners:
-        return "Not asked: this study has no listeners, so there is no recommendation to judge."
-    return "Not run yet."
-
-
-def _world(study):
-    strength = study.parameters.content_strength if study.world == "mock" else None
-    return {"world": study.world, "content_strength": strength}
 
 
 def _metric_rows(study, run, split, seed, scores, rng):

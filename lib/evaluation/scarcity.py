@@ -27,8 +27,8 @@ from lib.backends import pseudo
 from lib.backends.vectors import VectorStore
 from lib.evaluation import results
 from lib.evaluation.results import NO_BACKEND, Run
-from lib.recommenders.ranking import sorted_ids
 from lib.study import devices, provenance
+from lib.study.ids import sorted_ids
 from lib.study.progress import progress as show
 from lib.study.tables import read_parquet, write_parquet
 

@@ -4,17 +4,14 @@ A training depends on the study, the recommender's name, the control and the see
 draws everywhere, backends differ by their vectors alone.
 """
 
-import matplotlib as mpl
 import pandas as pd
 
-from lib import backends, evaluation, figures, recommenders
+from lib import backends, evaluation, recommenders
 from lib.backends import pseudo
 from lib.backends.vectors import Vectors, VectorStore
 from lib.evaluation import permutations, results
 from lib.evaluation.results import Run
 from lib.evaluation.statistics import labelled
-from lib.figures import looks
-from lib.figures.looks import CONTROL_LINES, look, named
 from lib.study import devices
 from lib.study.progress import progress as show
 from lib.study.tables import read_parquet, upsert
@@ -243,46 +240,6 @@ def joined(fitted):
     for frames in zip(*fitted, strict=True):
         parts.append(pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True))
     return tuple(parts) or (None, pd.DataFrame(columns=HISTORY_COLUMNS))
-
-
-def curves(history, text_width):
-    """Loss and validation of every training by epoch, one row of panels a recommender, one line a training.
-
-    Parameters
-    ----------
-    history : DataFrame
-        Rows of ``training.parquet``.
-    text_width : float
-        Of the thesis, inches.
-
-    Returns
-    -------
-    Figure
-    """
-    names = list(dict.fromkeys(history["recommender"]))
-    figure, axes = figures.panels(text_width, len(names), 2, ratio=0.5 if len(names) > 2 else 0.6, squeeze=False)
-    for (left, right), name in zip(axes, names, strict=True):
-        own = history[history["recommender"] == name]
-        for (control, _), training in own.groupby(["control", "seed"], sort=False):
-            style = {"color": look(control).colour, "ls": CONTROL_LINES.get(control, "-"), "lw": 0.9, "alpha": 0.8}
-            left.plot(training["epoch"], training["loss"], **style)
-            right.plot(training["epoch"], training["validation"], **style)
-            best = training[training["epoch"] == training["best_epoch"]]
-            right.plot(best["epoch"], best["validation"], "o", ms=3, color=style["color"])
-        left.set(ylabel="training loss", title=named(name))
-        right.set(ylabel="valid. NDCG", title=named(name))
-        for panel in (left, right):
-            panel.set_xlim(0, None)
-            panel.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5, integer=True))
-    for last in axes[-1]:
-        last.set_xlabel("epoch")
-    shown = {
-        named(control): {"color": look(control).colour, "ls": CONTROL_LINES.get(control, "-"), "lw": 1.2}
-        for control in looks.CONTROLS
-        if control in set(history["control"])
-    }
-    figures.legend(figure, shown | {"epoch kept": {"color": "black", "marker": "o", "ls": "", "ms": 3}})
-    return figure
 
 
 def histories(study):

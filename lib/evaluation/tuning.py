@@ -21,12 +21,10 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from lib.figures.looks import label_looks, named
 from lib.study.tables import write_atomically
 
 VALIDATION = ("val", "cold_val")
 DECIMALS = 9  # scores equal to so many decimals are equal: the first in the grid wins
-PANELS = 3  # side by side
 
 
 class TuningError(ValueError):
@@ -292,10 +290,10 @@ def close_calls(judged: dict[str, pd.DataFrame], grids: dict[str, dict]) -> pd.D
             {
                 "recommender": name,
                 "trials": len(tried),
-                "winner": _told(best[options]),
+                "winner": in_words(best[options]),
                 "validation": round(best["validation"], 3),
                 "wins": round(best["wins"], 2),
-                "runner_up": "–" if second is None else _told(second[options]),
+                "runner_up": "–" if second is None else in_words(second[options]),
                 "edge": ", ".join(option for option in options if _at_edge(grids[name][option], best[option])) or "–",
                 "behind": "–" if second is None else "{behind:.3f} [{ci_low:.3f}, {ci_high:.3f}]".format(**second),
             }
@@ -306,74 +304,6 @@ def close_calls(judged: dict[str, pd.DataFrame], grids: dict[str, dict]) -> pd.D
 def _at_edge(values, value) -> bool:
     ordered = all(isinstance(each, int | float) for each in values)  # words have no edge
     return ordered and len(values) > 2 and value in (min(values), max(values))
-
-
-def _told(options) -> str:
-    return ", ".join(f"{option} {_word(value)}" for option, value in options.items())
-
-
-def _word(value) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def draw(judged: dict[str, pd.DataFrame], grids: dict[str, dict], text_width: float):
-    """Validation by option, one panel a recommender: a line for each value of its other options, the winner a star.
-
-    Parameters
-    ----------
-    judged : dict of {str: DataFrame}
-        Name to table, from `noise`. Bars are the interval of the difference to the winner, drawn about the value:
-        one that does not reach the dotted line of the winner is behind by more than the noise of users.
-    grids : dict of {str: dict}
-        Name to what was searched.
-    text_width : float
-        Of the thesis, inches.
-
-    Returns
-    -------
-    Figure
-    """
-    from lib import figures
-
-    columns = min(PANELS, len(judged))
-    figure, axes = figures.panels(text_width, -(-len(judged) // columns), columns, ratio=0.9, squeeze=False)
-    for panel in axes.flat[len(judged) :]:
-        panel.set_axis_off()
-    for panel, (name, table) in zip(axes.flat, judged.items(), strict=False):
-        _draw_one(panel, table, grids[name])
-        panel.set_title(named(name))
-    for panel in axes[:, 0]:
-        panel.set_ylabel("validation NDCG")
-    return figure
-
-
-def _draw_one(axes, table, grid):
-    """The option with most values along x; one line a combination of the others."""
-    across = max(grid, key=lambda option: len(grid[option]))
-    others = [option for option in grid if option != across]
-    places = {value: place for place, value in enumerate(grid[across])}
-    best = table.loc[winner_row(table)]
-    axes.axhline(best["validation"], color="black", lw=0.7, ls=":")
-    combinations = list(itertools.product(*(grid[option] for option in others)))
-    styles = list(label_looks(combinations).values())
-    for number, values in enumerate(combinations):
-        own = table[(table[others] == list(values)).all(axis=1)] if others else table
-        shift = 0.08 * number  # so that the bars of two lines stay apart
-        x = own[across].map(places) + shift
-        bars = (own["ci_high"] - own["behind"], own["behind"] - own["ci_low"])
-        label = _told(dict(zip(others, values, strict=True))) or None
-        colour, marker = styles[number]
-        style = {"color": colour, "marker": marker, "ms": 3, "lw": 0.9, "elinewidth": 0.7}
-        axes.errorbar(x, own["validation"], yerr=bars, label=label, **style)
-        if best.name in own.index:
-            axes.plot(x[best.name], best["validation"], "*", ms=9, color=colour, mec="black", mew=0.7)
-    words = any(isinstance(value, str) for value in places)
-    axes.set_xticks(range(len(places)), [_word(value) for value in places], rotation=20 if words else 0)
-    axes.set_xlabel(across)
-    if others:
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.28 * len(axes.get_legend_handles_labels()[1]) * (high - low))  # room for the legend
-        axes.legend(handlelength=1, loc="upper left")
 
 
 def write(path, wanted: Search, table: pd.DataFrame, winner: dict, seed: int) -> None:
@@ -478,3 +408,13 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise TuningError(f"Expected JSON in {path.name}, found: {error}; delete it and run make extended.") from None
+
+
+def in_words(options) -> str:
+    """Options and their values, as text."""
+    return ", ".join(f"{option} {word(value)}" for option, value in options.items())
+
+
+def word(value) -> str:
+    """A value as text, floats in their shortest form."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

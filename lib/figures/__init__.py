@@ -10,13 +10,10 @@ from lib.figures.style import (
     forest,
     legend,
     maps,
-    mean_with_interval,
     means,
     panels,
     save,
     save_table,
-    signed_with_interval,
-    tracks_of,
     use_style,
 )
 
@@ -30,12 +27,9 @@ __all__ = [
     "forest",
     "legend",
     "maps",
-    "mean_with_interval",
     "means",
     "panels",
     "save",
     "save_table",
-    "signed_with_interval",
-    "tracks_of",
     "use_style",
 ]

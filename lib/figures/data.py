@@ -1,8 +1,11 @@
-"""Two sides in one figure: a study's listening beside the public one, and its tracks among the public ones."""
+"""Figures of data: a study's listening, alone and beside the public one, and its tracks among the public ones."""
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lib import figures
@@ -132,3 +135,41 @@ def _curves(made):
     yield "gaps", values, 100 * np.cumsum(share)
     yield "hours", np.arange(24), 100 * np.array(made.hours) / sum(made.hours)
     yield "weekdays", np.arange(7), 100 * np.array(made.weekdays) / sum(made.weekdays)
+
+
+class Drawn(NamedTuple):
+    """A figure and the data behind it."""
+
+    figure: Figure
+    data: pd.DataFrame
+
+
+def listening_histograms(pairs, text_width):
+    """Tracks a listener, plays a track, and first plays by hour of day.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``user_id, track_id, timestamp, count``.
+    text_width : float
+        Inches.
+
+    Returns
+    -------
+    Drawn
+    """
+    figure, axes = figures.panels(text_width, 1, 3, ratio=0.85)
+    per_user = pairs.groupby("user_id").size()
+    sns.histplot(per_user, ax=axes[0], color=COLOURS[1], log_scale=bool(per_user.max() > 200), bins=30)
+    axes[0].set(xlabel="tracks a listener", ylabel="listeners")
+    ranked = pairs.groupby("track_id")["count"].sum().sort_values(ascending=False).to_numpy()
+    axes[1].loglog(range(1, len(ranked) + 1), ranked, color=COLOURS[1])
+    for axis in (axes[1].xaxis, axes[1].yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes[1].set(xlabel="rank of the track", ylabel="plays")
+    hours = pairs["timestamp"].dt.hour.value_counts(normalize=True).reindex(range(24), fill_value=0) * 100
+    axes[2].stairs(hours, range(25), color=COLOURS[1], baseline=None, lw=1.2)
+    axes[2].set_xticks(range(0, 25, 6))
+    axes[2].set(xlabel="hour of day, UTC", ylabel="first plays, %", ylim=(0, None))
+    return Drawn(figure, per_user.value_counts().sort_index().rename_axis("tracks").reset_index(name="listeners"))

@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lib import figures
 from lib.answers import claims, rq1
 from lib.data import overview
 from lib.data.splits import Split
 from lib.evaluation import results
 from lib.figures import latex
 from lib.figures.looks import named
+from lib.study.answers import decision, read_answers, setting
 from lib.study.tables import read_parquet
+from lib.study.text import mean_with_interval, tracks_of
 
 QUESTIONS = {
     "rq1": ("Are pretrained audio representations viable?", "rq1"),
@@ -63,7 +64,7 @@ def deck(study, style):
             f"Expected answers of study {study.name}, found none: run 'make workbook STUDY={study.name}' first."
         )
     drawn = {path.stem.rpartition("--")[0]: path for path in sorted(study.path("figures").glob("[!.]*.png"))}
-    answers = results.answers(study)
+    answers = read_answers(study)
     slides = [_title(study), _questions(answers), _pipeline(study), *_data(study)]
     slides += [*_picture("listening", drawn), *_picture("map", drawn)]
     slides += _tables(study)
@@ -166,7 +167,7 @@ def _questions(answers):
 
 
 def _decision(answer):
-    return results.decision(answer["status"].replace("_", " "), answer["verdict"])
+    return decision(answer["status"].replace("_", " "), answer["verdict"])
 
 
 def _pipeline(study):
@@ -194,10 +195,10 @@ def _data(study):
         return []
     sizes = overview.split(Split(**results.parts(study))).astype(int)
     cells = sizes.map("{:,}".format).rename(index=lambda name: name.replace("_", " "))
-    asked = overview.tasks(study)
+    asked = overview.tasks(results.tasks(study))
     asked = asked.loc[[name for name in results.TEST_SPLITS if name in asked.index]]
     sentences = [
-        f"{figures.tracks_of(name).capitalize()}: {row['listeners judged']:,.0f} listeners, "
+        f"{tracks_of(name).capitalize()}: {row['listeners judged']:,.0f} listeners, "
         f"{row['candidates']:,.0f} candidates, lists of {row['k']:,.0f}."
         for name, row in asked.iterrows()
     ]
@@ -215,7 +216,7 @@ def _tables(study):
         k = todo[split].cutoffs[0]
         own = rows[(rows["split"] == split) & (rows["k"] == k)]
         n = own["n_users"].max()
-        heading = f"{figures.tracks_of(split).capitalize()}: NDCG@{k}"
+        heading = f"{tracks_of(split).capitalize()}: NDCG@{k}"
         below = [
             _references(study, split, k),
             f"Means over {n:,.0f} listeners with 95 % intervals; best of a column bold.",
@@ -234,9 +235,7 @@ def _blocks(rows, study):
     names = [name for name in first if name in set(rows["recommender"])]
     spaces = [*study.parameters.backend_ids, *study.parameters.label_columns]
     best = rows.loc[rows.groupby("recommender")["value"].idxmax()].set_index("recommender")["backend"]
-    cells = rows.assign(cell=figures.mean_with_interval(rows)).pivot(
-        index="backend", columns="recommender", values="cell"
-    )
+    cells = rows.assign(cell=mean_with_interval(rows)).pivot(index="backend", columns="recommender", values="cell")
     for name in names:
         cells.loc[best[name], name] = f"**{cells.loc[best[name], name]}**"
     for start in range(0, len(names), MAX_COLUMNS):
@@ -272,7 +271,7 @@ def _answer(study, key, answer, drawn):
     slides = []
     if answer["estimate"] is not None:
         shown = [f"![{question}]({drawn[picture].name})"] if picture in drawn else []
-        lines = [f"**{verdict}**", escape_markdown(f"{results.setting(study)}: {_numbers(answer)}"), *shown]
+        lines = [f"**{verdict}**", escape_markdown(f"{setting(study)}: {_numbers(answer)}"), *shown]
         slides.append(_slide(question, *lines, kind=f"answer {answer['status']}"))
     parts = in_parts(answer["statement"])
     for number, part in enumerate(parts, 1):
@@ -304,7 +303,7 @@ def _objections(study):
     frame = pd.read_csv(path)
     own = frame[frame["recommender"] == frame["recommender"].iloc[0]]
     lines = [
-        f"- **{figures.tracks_of(row['split'])}:** "
+        f"- **{tracks_of(row['split'])}:** "
         + "; ".join(escape_markdown(row[name]) for name in ("first", "second", "third"))
         for _, row in own.iterrows()
     ]
@@ -315,7 +314,7 @@ def _limits(study, answers):
     """What a study of this kind and size cannot say."""
     lines = []
     if study.world == "mock":
-        lines.append(f"{results.setting(study)}, the instrument is tested. It says nothing of real listeners.")
+        lines.append(f"{setting(study)}, the instrument is tested. It says nothing of real listeners.")
     asked = [key for key in QUESTIONS if answers[key]["status"] != "not_run"]
     if asked:
         trained = bool(_with_vectors(study) - set(study.named("knn")))

@@ -1,6 +1,7 @@
 """Differences of recommenders and backends to what they are held against, one panel a split."""
 
 from lib import figures
+from lib.study.text import tracks_of
 
 _LINE, _GAP = 0.07, 0.08  # inches, of an interval among others, and between groups; less, and markers overlap
 _AXIS, _LEGEND = 0.6, 0.3  # inches, of what stands around them
@@ -41,7 +42,7 @@ def by_split(frame, splits, text_width, *, group, groups, colour, scale, margins
     for panel, split in zip(axes[0], splits, strict=True):
         own = frame[frame["split"] == split]
         figures.forest(panel, own, group=group, groups=groups, colour=colour, margin=(margins or {}).get(split))
-        panel.set(title=figures.tracks_of(split), xlabel=f"{scale}, NDCG@{own['k'].iloc[0]}")
+        panel.set(title=tracks_of(split), xlabel=f"{scale}, NDCG@{own['k'].iloc[0]}")
     if several:
         handles, names = axes[0, 0].get_legend_handles_labels()
         figures.legend(figure, dict(zip(names, handles, strict=True)))

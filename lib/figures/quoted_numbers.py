@@ -17,6 +17,7 @@ from lib.backends.vectors import VectorStore
 from lib.data import splits
 from lib.evaluation import results
 from lib.figures.latex import escape_tex
+from lib.study.answers import QUESTIONS, read_answers
 from lib.study.tables import read_parquet
 
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -39,7 +40,7 @@ def numbers(study):
     """
     start = prefix(study.name, study.world)
     rows = [*_of_parameters(study), *_of_data(study), *_of_backends(study), *_of_effects(study)]
-    rows += [*_of_answers(results.answers(study)), *_of_metrics(study), *_of_comparisons(study)]
+    rows += [*_of_answers(read_answers(study)), *_of_metrics(study), *_of_comparisons(study)]
     found = pd.DataFrame(
         [(start + macro, *rest) for macro, *rest in rows if rest[0] is not None], columns=NUMBER_COLUMNS
     )
@@ -207,7 +208,7 @@ def _of_answers(answers):
     file = "answers.json"
     yield "World", escape_tex(answers["world"]), file, "world"
     yield "ContentStrength", as_number(answers["content_strength"], 2), file, "content_strength"
-    for question in results.QUESTIONS:
+    for question in QUESTIONS:
         answer, name = answers[question], macro_name(question)
         low, high = answer["ci"] or (None, None)
         for part, value in (

@@ -5,7 +5,8 @@ import numpy as np
 import seaborn as sns
 
 from lib.figures.looks import GREY, in_order, look, named
-from lib.figures.style import BAND, legend, panels, tracks_of
+from lib.figures.style import BAND, legend, panels
+from lib.study.text import tracks_of
 
 _LINE = 0.19  # inches, of a pair
 _AROUND = 0.75  # inches, of axis and title

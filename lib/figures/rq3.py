@@ -10,6 +10,7 @@ import seaborn as sns
 from lib import figures
 from lib.evaluation import correlation
 from lib.figures.looks import GREY, in_order, look, named
+from lib.study.text import tracks_of
 
 _MODELS = {"linear": ("o", -0.16), "mlp": ("s", 0.16)}  # marker, and how far from the middle of its line
 _SPOKEN = {"linear": "linear probe", "mlp": "MLP probe"}
@@ -139,7 +140,7 @@ def heat_map(rows, text_width, *, index="label", alpha=0.05):
             wide.astype(float), annot=shown.fillna(""), fmt="", vmin=-1, vmax=1, cmap="RdBu_r", ax=axes,
             linewidths=0.5, cbar=False, annot_kws={"size": 7},
         )  # fmt: skip
-        axes.set(xlabel="", ylabel="", title=_counted(figures.tracks_of(split), own["n"]))
+        axes.set(xlabel="", ylabel="", title=_counted(tracks_of(split), own["n"]))
         axes.tick_params(length=0)
         axes.set_xticks(axes.get_xticks(), [named(name) for name in columns[split]], rotation=rotation, ha="right")
         axes.set_yticks(

@@ -10,6 +10,7 @@ from lib.answers.learning_curves import PANEL, RUN, UNDECIDED
 from lib.evaluation.results import NO_BACKEND
 from lib.evaluation.scarcity import CHANCE
 from lib.figures.looks import in_order, look, named
+from lib.study.text import mean_with_interval, tracks_of
 
 _DODGE = 0.035  # of a factor of two, between lines
 _OF = {"history": "each history", "catalogue": "the catalogue"}
@@ -28,7 +29,7 @@ def table(curves):
     DataFrame of str
         Indexed by split, axis, recommender and backend.
     """
-    cells = curves.assign(cell=figures.mean_with_interval(curves))
+    cells = curves.assign(cell=mean_with_interval(curves))
     return _by_share(cells, [*PANEL, *RUN])
 
 
@@ -72,7 +73,7 @@ def smallest_table(found):
         Share and tracks a listener, the difference there, and what comes below; ``–`` where there is no such share.
     """
     shown = found.assign(
-        difference=figures.mean_with_interval(found.rename(columns={"diff": "value"})),
+        difference=mean_with_interval(found.rename(columns={"diff": "value"})),
         share=[f"{share:.0%}" if share > 0 else "–" for share in found["share"]],
         tracks=[f"{history:g}" if history > 0 else "–" for history in found["history"]],
         then=[
@@ -110,7 +111,7 @@ def drawn(curves, text_width, styles, *, line=None):
         panel = axes[row, column]
         own = curves[(curves["split"] == split) & (curves["axis"] == axis)]
         _lines(panel, own, styles)
-        panel.set_title(figures.tracks_of(split))
+        panel.set_title(tracks_of(split))
         panel.set_ylabel(f"NDCG@{own['k'].iloc[0]}" if column == 0 else "")
         panel.set_xlabel(f"share of {_OF[axis]}" if row == len(splits) - 1 else "")
     for row, split in enumerate(splits):

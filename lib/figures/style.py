@@ -5,7 +5,6 @@ order are those of `lib.figures.looks`.
 """
 
 import difflib
-import math
 import textwrap
 
 import matplotlib as mpl
@@ -18,6 +17,7 @@ from tueplots import figsizes
 from lib.figures import latex, latex_tables
 from lib.figures.looks import CONTROLS, GREY, in_order, label_looks, look, named
 from lib.study.tables import write_atomically
+from lib.study.text import tracks_of
 
 BAND = "#e8e8e8"  # of a smallest effect of interest, or an interval
 RULE = "#ececec"  # a thin line that leads the eye
@@ -148,25 +148,6 @@ def save_table(frame, name, study, caption, *, ranked=False):
     stem = _stem(name, study)
     _write_text(study.path("figures", f"{stem}.tex"), latex_tables.table(frame, stem, caption, study, ranked=ranked))
     _write_text(study.path("figures", f"{stem}.csv"), frame.to_csv(index=not latex_tables.is_numbered(frame)))
-
-
-def mean_with_interval(rows):
-    """Cells like ``.123 [.101, .145]`` from columns ``value, ci_low, ci_high``, or ``.123`` without an interval."""
-    return [
-        f"{value:.3f}" if math.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-        for value, low, high in zip(rows["value"], rows["ci_low"], rows["ci_high"], strict=True)
-    ]
-
-
-def signed_with_interval(difference, low, high):
-    """A difference like ``+0.123 [+0.101, +0.145]``, or ``+0.123`` without an interval.
-
-    Examples
-    --------
-    >>> signed_with_interval(0.1, -0.02, 0.3), signed_with_interval(0.1, math.nan, math.nan)
-    ('+0.100 [-0.020, +0.300]', '+0.100')
-    """
-    return f"{difference:+.3f}" + ("" if math.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
 
 
 def means(axes, frame, *, label, colour=None):
@@ -312,11 +293,6 @@ def _grouped(axes, frame):
     axes.set_ylim(lines.max() + 0.7, -0.7)
     for end in lines.groupby(group).max()[:-1]:
         axes.axhline(end + (1 + _GROUP_GAP) / 2, color=RULE, lw=0.6)
-
-
-def tracks_of(split):
-    """Name of a panel: ``hot tracks`` or ``cold tracks``."""
-    return f"{split.split('_')[0]} tracks"
 
 
 def legend(figure, entries, **options):

@@ -4,8 +4,8 @@ import re
 
 import pandas as pd
 
-from lib.evaluation import results
 from lib.figures import export
+from lib.study.answers import QUESTIONS, read_answers
 
 _THUMB, _LABEL, _A_ROW = (230, 140), 14, 5  # pixels: width and height, of a line of text; thumbnails a row
 _SHADES = 32
@@ -99,10 +99,10 @@ def missing(study):
         A sentence each: questions without an answer, figures too large for a page, fonts that are not embedded, what no
         notebook that ran is known to have made.
     """
-    answers = results.answers(study)
+    answers = read_answers(study)
     found = [
         f"{question.upper()} has no answer: {answers[question]['statement']}"
-        for question in results.QUESTIONS
+        for question in QUESTIONS
         if answers[question]["status"] == "not_run"
     ]
     for path in sorted(study.path("figures").glob("[!.]*.pdf")):

@@ -6,7 +6,6 @@ reason.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,13 +17,11 @@ from lib.evaluation.results import NO_BACKEND, Run
 from lib.evaluation.trainings import ID_ONLY
 from lib.figures.looks import named
 from lib.recommenders import KINDS
-from lib.recommenders.knn import usable_scalings
 from lib.study.tables import read_parquet
 
 SHOWN = 10  # proposals, of the longer lists that are on disk
 BY_POPULARITY = ("mostpop", "pop")  # kinds that propose the same to everybody
 SPLITS = {"hot_test": "hot tracks: others had heard them", "cold_test": "cold tracks: nobody had heard them"}
-_SAME = 1e-4  # between a cosine and the score of a list that was ranked by it
 
 
 @dataclass(frozen=True)
@@ -71,13 +68,6 @@ class Archive:
 
         scaler = self.kept(("scaler", backend, kind), fitted)
         return scaler.transform(vectors.take(ids)).astype(np.float64)
-
-
-class Reasons(NamedTuple):
-    """Why a track is proposed: a sentence, and tracks ``track_id, title, artist, similarity``, the most alike first."""
-
-    sentence: str
-    tracks: pd.DataFrame
 
 
 def read(study):
@@ -283,80 +273,6 @@ def telling(archive, pair, split, wanted="", k=SHOWN):
     return hits.sort_index().idxmax() if len(hits) else ""
 
 
-def scaling_of(archive, run, split, user):
-    """How the vectors of a run were scaled before it learned from them.
-
-    Of what was trained ``training.parquet`` says it. KNN leaves no such line, but scores by a cosine: it is the scaling
-    that gives the scores of its list.
-
-    Returns
-    -------
-    str
-        One of `lib.backends.scaling.SCALINGS`; 'standardise' where neither tells.
-    """
-    path = archive.study.path("training.parquet")
-    if path.is_file():
-        own = [("recommender", "==", run.recommender), ("backend", "==", run.backend), ("control", "==", run.control)]
-        told = pd.read_parquet(path, columns=["scaling"], filters=[*own, ("seed", "==", 0)])["scaling"].dropna()
-        if len(told):
-            return told.iloc[-1]
-    listed = proposals(archive, run, split, user)
-    listed = listed[archive.vectors(run.backend).has(listed["track_id"])]
-    heard = _with_vector(archive, run.backend, history(archive, user)["track_id"])
-    if not len(listed) or not len(heard):
-        return "standardise"
-    n_train = archive.vectors(run.backend).has(archive.train["track_id"].unique()).sum()
-    away = {
-        kind: np.abs(_mean_cosines(archive, run.backend, kind, heard, listed["track_id"]) - listed["score"]).max()
-        for kind in usable_scalings(n_train, archive.vectors(run.backend).dim)
-    }
-    nearest = min(away, key=away.get)
-    return nearest if away[nearest] < _SAME else "standardise"
-
-
-def reasons(archive, run, split, user, track, k=3):
-    """Why a run may propose a track to a listener.
-
-    Parameters
-    ----------
-    archive : Archive
-    run : Run
-    split, user : str
-    track : str
-        Proposed.
-    k : int
-        Tracks of the history to name.
-
-    Returns
-    -------
-    Reasons
-        On vectors: the tracks of the history nearest to it, by cosine of vectors scaled as the run's were. Without:
-        those heard by the same people, by cosine of who heard them. Of what proposes the most heard tracks, how many
-        heard it and no tracks.
-    """
-    heard = history(archive, user)["track_id"]
-    kind = _kind(archive, run)
-    if kind in BY_POPULARITY:
-        return _popular(archive, run, track)
-    if run.backend == NO_BACKEND:
-        return _heard_together(archive, run, heard, track, k)
-    if not archive.vectors(run.backend).has([track])[0]:
-        return Reasons(f"This track has no vector of {space_label(archive, run)}.", _alike(archive, [], [], k))
-    scaled = scaling_of(archive, run, split, user)
-    with_vector = _with_vector(archive, run.backend, heard)
-    cosines = _cosines(archive, run.backend, scaled, with_vector, track)
-    how = (
-        "ranks by the cosine to the mean of all"
-        if kind == "knn"
-        else "has learned from them what to make of a history, so that nearness is a hint and not its sum"
-    )
-    sentence = (
-        f"Nearest of {len(with_vector)} tracks heard, by cosine of {space_label(archive, run)} vectors "
-        f"({_SCALED[scaled]}). {named(run.recommender)} {how}."
-    )
-    return Reasons(sentence, _alike(archive, with_vector, cosines, k))
-
-
 def nearest(archive, backend, track, k=SHOWN):
     """The tracks nearest to one, by cosine of standardised vectors; other clips of its recording are left out.
 
@@ -374,13 +290,13 @@ def nearest(archive, backend, track, k=SHOWN):
     """
     ids = archive.vectors(backend).ids
     if not archive.vectors(backend).has([track])[0]:
-        return _alike(archive, [], [], k)
+        return alike(archive, [], [], k)
     numbers = retrieval.recordings(archive.tracks, archive.study.parameters.same_recording)
     recording = pd.Series(numbers, archive.tracks.index)
     ids = ids[(ids == track) | (recording.reindex(ids) != recording[track]).to_numpy()]
-    cosines = _cosines(archive, backend, "standardise", ids, track)
+    near = cosines(archive, backend, "standardise", ids, track)
     others = ids != track
-    found = _alike(archive, ids[others], cosines[others], k)
+    found = alike(archive, ids[others], near[others], k)
     found.insert(0, "rank", np.arange(1, len(found) + 1))
     return found
 
@@ -389,25 +305,6 @@ def spaces(archive):
     """Backends of a study that have vectors, in the order of its parameters."""
     names = VectorStore(archive.study.path("vectors.lance")).names()
     return [name for name in archive.study.parameters.backend_ids if name in names or name == pseudo.FACTORS]
-
-
-def table(archive, run, split, user, k=SHOWN):
-    """Proposals of a run to a listener with the first reason of each, for reading where there are no widgets.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by rank: proposed, its artist where any is known, heard later, and the nearest track of the history (or
-        what most of the same people heard) with its cosine.
-    """
-    rows = []
-    for proposal in proposals(archive, run, split, user, k).itertuples():
-        why = reasons(archive, run, split, user, proposal.track_id, 1).tracks
-        near = (why["title"].iloc[0], round(why["similarity"].iloc[0], 2)) if len(why) else ("–", "–")
-        rows.append((proposal.rank, proposal.title, proposal.artist, "yes" if proposal.hit else "", *near))
-    columns = ["rank", "proposed", "artist", "heard later", "nearest in the history", "cosine"]
-    found = pd.DataFrame(rows, columns=columns).set_index("rank")
-    return found if found["artist"].any() else found.drop(columns="artist")
 
 
 def examples(archive, pair, split, user):
@@ -433,66 +330,29 @@ def neighbours(archive, track):
     return [(f"the track: {archive.tracks.at[track, 'title']}", track), *firsts]
 
 
-_SCALED = {"none": "raw", "centre": "centred", "standardise": "standardised", "whiten": "whitened"}
-
-
 def _named(archive, ids):
     ids = np.asarray(ids, dtype=object)
     return archive.tracks[["title", "artist"]].reindex(ids).rename_axis("track_id").reset_index()
 
 
-def _alike(archive, ids, similarity, k):
+def alike(archive, ids, similarity, k):
     """The k most similar of some tracks, named."""
     order = np.argsort(-np.asarray(similarity, dtype=float), kind="stable")[:k]
     named = _named(archive, np.asarray(ids, dtype=object)[order])
     return named.assign(similarity=np.asarray(similarity, dtype=float)[order])
 
 
-def _with_vector(archive, backend, ids):
+def with_vector(archive, backend, ids):
+    """Those of some tracks that have a vector of a backend, as an array of ids."""
     ids = np.asarray(ids, dtype=str)
     return ids[archive.vectors(backend).has(ids)]
 
 
-def _unit(rows):
+def unit(rows):
+    """Rows brought to length 1; rows of zeros stay."""
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
-def _cosines(archive, backend, kind, ids, track):
-    return _unit(archive.scaled(backend, kind, ids)) @ _unit(archive.scaled(backend, kind, [track])[0])
-
-
-def _mean_cosines(archive, backend, kind, heard, ids):
-    """Cosines of tracks to the mean of a history, the way KNN scores."""
-    profile = _unit(archive.scaled(backend, kind, heard).mean(axis=0))
-    return _unit(archive.scaled(backend, kind, ids)) @ profile
-
-
-def _kind(archive, run):
-    """Kind of a named recommender, or of the one that a variant is of."""
-    p = archive.study.parameters
-    name = p.variant_table.get(run.recommender, {}).get("of", run.recommender)
-    return p.recommender_table.get(name, {}).get("kind", name)
-
-
-def _popular(archive, run, track):
-    counts = archive.train.groupby("track_id")["user_id"].nunique()
-    own, everybody = int(counts.get(track, 0)), archive.train["user_id"].nunique()
-    sentence = (
-        f"{named(run.recommender)} reads neither audio nor history: {own} of {everybody} listeners had heard this "
-        f"track, more than all but {int((counts > own).sum())} of {len(counts)}."
-    )
-    return Reasons(sentence, _alike(archive, [], [], 1))
-
-
-def _heard_together(archive, run, heard, track, k):
-    train = archive.train.drop_duplicates(["user_id", "track_id"])
-    who = train.loc[train["track_id"] == track, "user_id"]
-    of_history = train[train["track_id"].isin(heard)]
-    each = of_history.groupby("track_id").size()
-    both = of_history[of_history["user_id"].isin(who)].groupby("track_id").size().reindex(each.index, fill_value=0)
-    cosines = both / np.sqrt(each * max(len(who), 1))
-    sentence = (
-        f"{named(run.recommender)} reads no audio. {len(who)} listeners had heard this track; of {len(each)} tracks "
-        "heard, those that most of the same people heard, by cosine of who heard them."
-    )
-    return Reasons(sentence, _alike(archive, each.index, cosines.to_numpy(), k))
+def cosines(archive, backend, kind, ids, track):
+    """Cosines of some tracks to one, on a backend's vectors under a scaling."""
+    return unit(archive.scaled(backend, kind, ids)) @ unit(archive.scaled(backend, kind, [track])[0])

@@ -12,7 +12,7 @@ import ipywidgets
 import traitlets
 
 from lib.figures.looks import named
-from lib.listening import archives, players, track_map
+from lib.listening import archives, players, reasons, track_map
 from lib.listening.track_map import FIRST, HISTORY, SECOND
 
 FRONT_END = Path(__file__).with_name("front_end")
@@ -256,7 +256,7 @@ class Room:
             side = self.sides["AB".index(name)]
             self.play(track, f"list {name}")
             if self.about.value == LISTENER:
-                why = archives.reasons(self.archive, side.run, self.split.value, self.listener.value, track)
+                why = reasons.reasons(self.archive, side.run, self.split.value, self.listener.value, track)
                 title = self.archive.tracks.at[track, "title"]
                 self.why.show(f"Why {name} proposes {title}", why.tracks, why.sentence)
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 import pandas as pd
 
-from lib.recommenders.ranking import id_array
+from lib.study.ids import id_array
 
 
 class CannotFitError(ValueError):

@@ -12,9 +12,10 @@ from lib.backends import scaling as scalings
 from lib.recommenders import cloze
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, usable_scalings
-from lib.recommenders.ranking import RESOLUTION, rank_products, sorted_ids
+from lib.recommenders.ranking import RESOLUTION, rank_products
 from lib.recommenders.training import History, autocast, device_of, fingerprint, fit_epochs, seeded
 from lib.recommenders.transformer import ItemVectors, Network
+from lib.study.ids import sorted_ids
 
 TRIAL = 5  # scaling 'auto' tries each scaling for a fifth of the epochs
 PREDICTION_BATCH = 128  # sequences at a time

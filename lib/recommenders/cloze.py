@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from lib.recommenders.ranking import positions
+from lib.study.ids import positions
 
 BLOCK_LOGITS = 2**25  # logits at one time (128 MB): the loss never holds those of a whole batch
 BATCHES_A_BUCKET = 8  # users are sorted by length within this many batches: little padding, yet fresh neighbours

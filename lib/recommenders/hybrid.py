@@ -18,7 +18,8 @@ from lib.backends import scaling as scalings
 from lib.recommenders import training
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
-from lib.recommenders.ranking import positions, rank_products, sorted_ids
+from lib.recommenders.ranking import rank_products
+from lib.study.ids import positions, sorted_ids
 
 TRIAL_EPOCHS = 10  # epochs after which the scalings of 'auto' are compared
 ROWS_AT_ONCE = 2**14  # vectors projected at one time when no gradient is needed

@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import sparse
 
 from lib.recommenders.base import Recommender, check_train, known_users
-from lib.recommenders.ranking import RESOLUTION, check_k, positions, rank_blocks, sorted_ids, top_k
+from lib.recommenders.ranking import RESOLUTION, check_k, rank_blocks, top_k
+from lib.study.ids import positions, sorted_ids
 
 BLOCK = 512  # tracks whose similarities are dense at one time: 113 MB at 55,262 tracks
 

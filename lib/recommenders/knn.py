@@ -8,7 +8,8 @@ from scipy import sparse
 
 from lib.backends import scaling as scalings
 from lib.recommenders.base import Recommender, check_train, known_users
-from lib.recommenders.ranking import positions, rank_products, sorted_ids
+from lib.recommenders.ranking import rank_products
+from lib.study.ids import positions, sorted_ids
 
 WEIGHTINGS = ("uniform", "count")
 DOUBLE_BELOW = 2**22  # numbers in the vectors of a small collection: double precision costs nothing there and keeps

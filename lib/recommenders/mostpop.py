@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from lib.recommenders.base import Recommender, check_train, known_users
-from lib.recommenders.ranking import check_k, positions, rank_blocks, sorted_ids
+from lib.recommenders.ranking import check_k, rank_blocks
+from lib.study.ids import positions, sorted_ids
 
 
 class MostPop(Recommender):

@@ -20,7 +20,8 @@ from lib.recommenders import training
 from lib.recommenders.base import Recommender, check_options, check_train, known_users
 from lib.recommenders.knn import WEIGHTINGS, best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
 from lib.recommenders.pairs import Batch, Pairs
-from lib.recommenders.ranking import positions, rank_products, sorted_ids
+from lib.recommenders.ranking import rank_products
+from lib.study.ids import positions, sorted_ids
 
 CHOICES = {
     "anchor": ("user", "item"),

@@ -6,7 +6,7 @@ import pytest
 from worlds import pairs
 
 from lib import evaluation
-from lib.answers import audit
+from lib.answers import audit, duplicates
 from lib.backends import names
 from lib.backends.vectors import Vectors
 from lib.evaluation import results
@@ -140,7 +140,7 @@ def test_recordings_by_label_file_and_vector(tmp_path, rng):
     tracks["score_id"] = ["x", "y", "", "", "x"]
     values = rng.standard_normal((5, 12))
     values[3] = values[2] + 1e-4
-    found = audit.recordings(tracks, Vectors.of(ids, values), same_recording="score_id")
+    found = duplicates.recordings(tracks, Vectors.of(ids, values), same_recording="score_id")
 
     def together(name):
         return sorted("".join(own) for _, own in found[name].index.to_series().groupby(found[name]) if len(own) > 1)
@@ -152,9 +152,9 @@ def test_canary_raw_vectors_with_a_common_direction_would_all_be_duplicates(rng)
     ids = [f"t{number:02d}" for number in range(20)]
     vectors = Vectors.of(ids, rng.standard_normal((20, 12)) + 200)
     raw = vectors.values / np.linalg.norm(vectors.values, axis=1, keepdims=True)
-    assert (raw @ raw.T).min() > audit.SAME
+    assert (raw @ raw.T).min() > duplicates.SAME
     tracks = pd.DataFrame({"track_id": ids, "path": ""})
-    assert audit.recordings(tracks, vectors)["vectors"].nunique() == 20
+    assert duplicates.recordings(tracks, vectors)["vectors"].nunique() == 20
 
 
 def test_near_duplicates_do_not_depend_on_blocks(rng, monkeypatch):
@@ -162,9 +162,9 @@ def test_near_duplicates_do_not_depend_on_blocks(rng, monkeypatch):
     values = rng.standard_normal((20, 6))
     values[[3, 11, 19]] = values[5]
     tracks = pd.DataFrame({"track_id": ids, "path": ""})
-    whole = audit.recordings(tracks, Vectors.of(ids, values))["vectors"]
-    monkeypatch.setattr(audit, "ROWS_AT_A_TIME", 4)
-    assert audit.recordings(tracks, Vectors.of(ids, values))["vectors"].equals(whole)
+    whole = duplicates.recordings(tracks, Vectors.of(ids, values))["vectors"]
+    monkeypatch.setattr(duplicates, "ROWS_AT_A_TIME", 4)
+    assert duplicates.recordings(tracks, Vectors.of(ids, values))["vectors"].equals(whole)
     assert whole[["t03", "t05", "t11", "t19"]].nunique() == 1
     assert whole.nunique() == 17
 
@@ -172,13 +172,13 @@ def test_near_duplicates_do_not_depend_on_blocks(rng, monkeypatch):
 def test_a_track_without_a_vector_is_alone():
     tracks = pd.DataFrame({"track_id": ["a", "b", "c", "d"], "path": ""})
     vectors = Vectors.of(["a", "b"], [[1.0, 2.0], [2.0, 1.0]])
-    assert audit.recordings(tracks, vectors)["vectors"].nunique() == 4
+    assert duplicates.recordings(tracks, vectors)["vectors"].nunique() == 4
 
 
 def test_pairs_that_a_duplicate_gives_away_by_hand():
     groups = pd.Series({"a1": 0, "a2": 0, "b1": 1, "b2": 1, "c1": 2})
     train = pairs(("u", "a1"), ("v", "b1"), ("v", "c1"))
-    own, anybody = audit.given_away(pairs(("u", "a2"), ("u", "b2"), ("u", "c1"), ("u", "b1")), train, groups)
+    own, anybody = duplicates.given_away(pairs(("u", "a2"), ("u", "b2"), ("u", "c1"), ("u", "b1")), train, groups)
     assert own.tolist() == [True, False, False, False]
     # c1 and b1 were heard by others under their own ids, which is no duplicate
     assert anybody.tolist() == [True, True, False, False]
@@ -186,21 +186,21 @@ def test_pairs_that_a_duplicate_gives_away_by_hand():
 
 def test_duplicates_and_scores_without_them(study, todo, tracks):
     labelled = tracks.assign(score_id=["x", "", "x", "", "", "", "", ""])  # a1, which u played, and a3, to be found
-    groups = audit.recordings(labelled, same_recording="score_id")
-    row = audit.duplicates(study, todo, groups).iloc[0]
+    groups = duplicates.recordings(labelled, same_recording="score_id")
+    row = duplicates.duplicates(study, todo, groups).iloc[0]
     assert row.drop(["criterion", "split"]).tolist() == [2, 1, 2, 3, 1, 1]
-    found = audit.without_duplicates(study, todo, groups).iloc[0]
+    found = duplicates.without_duplicates(study, todo, groups).iloc[0]
     discount = 1 / np.log2(3)
     assert found["all"] == pytest.approx(1)  # u: a3, b2; v: c1 of one
     assert found["without"] == pytest.approx((discount + 1) / 2)
     assert (found["n_users"], found["n_pairs"]) == (2, 1)
-    text = audit.duplicate_sentence(audit.duplicates(study, todo, groups))
+    text = duplicates.duplicate_sentence(duplicates.duplicates(study, todo, groups))
     assert text == "Duplicate recordings: 2 tracks in 1 groups that share score_id, giving away 1 of 3 hot pairs."
 
 
 def test_where_nothing_is_given_away_there_is_nothing_to_score(study, todo, tracks):
-    groups = audit.recordings(tracks, same_recording="score_id")
-    assert audit.without_duplicates(study, todo, groups).empty
-    nothing = audit.recordings(tracks.drop(columns="score_id"))
+    groups = duplicates.recordings(tracks, same_recording="score_id")
+    assert duplicates.without_duplicates(study, todo, groups).empty
+    nothing = duplicates.recordings(tracks.drop(columns="score_id"))
     assert nothing == {}
-    assert "nothing to look by" in audit.duplicate_sentence(audit.duplicates(study, todo, nothing))
+    assert "nothing to look by" in duplicates.duplicate_sentence(duplicates.duplicates(study, todo, nothing))

@@ -12,6 +12,7 @@ from lib.answers import rq2
 from lib.evaluation import results
 from lib.evaluation.results import Run
 from lib.study import Study, load_parameters
+from lib.study.answers import save_answer
 
 RNG = np.random.default_rng
 LABEL = "NDCG@22"
@@ -355,7 +356,7 @@ def test_too_little_is_said_and_does_not_fail(study, table):
     assert found["verdict"] is None
     assert "no pair to compare" in found["statement"] or "no difference can be shown" in found["statement"]
     assert found["ci"] is None  # no number of JSON is infinite
-    results.save_answer(study, "rq2", found)
+    save_answer(study, "rq2", found)
 
 
 def test_pairs_are_kept_beside_the_comparisons_with_controls(study):

@@ -8,6 +8,7 @@ from lib.answers import claims
 from lib.evaluation import results, statistics
 from lib.evaluation.results import Run
 from lib.study import Study, load_parameters
+from lib.study.answers import read_answers, save_answer
 from tests.worlds import finish, permuted, save_scores
 
 
@@ -79,7 +80,7 @@ def test_delta_is_a_share_of_what_there_is_to_gain(finished):
 
 def test_an_answer_with_missing_keys_is_refused(study):
     with pytest.raises(ValueError, match="Expected an answer with"):
-        results.save_answer(study, "rq1", {"status": "decided"})
+        save_answer(study, "rq1", {"status": "decided"})
 
 
 def test_a_run_saved_anew_leaves_nothing_of_the_old_one(study, rng):
@@ -190,7 +191,7 @@ def test_new_data_remove_results_of_the_old_and_the_answers_name_the_new_world(s
     assert results.save_data(other, {"tracks": pd.DataFrame({"track_id": ["b"]})})
     assert not study.path("metrics.parquet").exists()
     assert results.per_user(study, Run("knn", "mfcc"), "hot_test") is None
-    assert results.answers(other)["content_strength"] == 0.5
+    assert read_answers(other)["content_strength"] == 0.5
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from lib.answers import arrangement, known_truth, planted_taste, recovery
+from lib.answers import known_truth, planted_taste, recovery, rq3
 from lib.answers.known_truth import TASKS, WORLDS, Size
 from lib.evaluation import permutations, probes
 
@@ -175,7 +175,7 @@ def test_without_shared_luck_both_tests_hold_their_level():
 def test_the_arrangement_test_is_that_of_counting_by_hand():
     rng = np.random.default_rng(12)
     scores, real, permuted = rng.standard_normal((1, 8)), rng.standard_normal(8), rng.standard_normal((99, 8))
-    found = arrangement.arrangement_test(scores, real, permuted).iloc[0]
+    found = rq3.arrangement_test(scores, real, permuted).iloc[0]
     rho = [stats.spearmanr(scores[0], one).statistic for one in (real, *permuted)]
     assert found["rho"] == pytest.approx(rho[0])
     assert found["p"] == found["p_adjusted"] == np.mean(np.abs(rho) >= abs(rho[0]) - 1e-9)

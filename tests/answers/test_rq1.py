@@ -8,6 +8,7 @@ from lib.answers import claims, rq1
 from lib.evaluation import results
 from lib.evaluation.results import Run
 from lib.study import Study, load_parameters
+from lib.study.answers import read_answers, save_answer
 from tests.worlds import finish, save_scores
 
 
@@ -114,9 +115,9 @@ def test_audio_beside_ids_has_to_add_more_than_the_smallest_effect(study, interv
 
 
 def test_the_answer_names_its_world_and_all_keys_exist_from_the_start(finished):
-    assert {results.answers(finished)[key]["status"] for key in ("rq1", "rq2", "rq3")} == {"not_run"}
-    results.save_answer(finished, "rq1", rq1.answer_rq1(finished, "knn", *primary(finished), 0.01))
-    found = results.answers(finished)
+    assert {read_answers(finished)[key]["status"] for key in ("rq1", "rq2", "rq3")} == {"not_run"}
+    save_answer(finished, "rq1", rq1.answer_rq1(finished, "knn", *primary(finished), 0.01))
+    found = read_answers(finished)
     assert found["world"] == "mock"
     assert found["content_strength"] == finished.parameters.content_strength
     answer = found["rq1"]

@@ -12,6 +12,7 @@ from lib.evaluation import results
 from lib.evaluation.results import Run
 from lib.figures import rq3 as rq3_figures
 from lib.study import Study, load_parameters
+from lib.study.answers import save_answer
 
 BACKENDS = ["mfcc", "musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt", "mule", "muq"]
 
@@ -90,7 +91,7 @@ def test_few_backends_cannot_decide_and_nothing_fails(tmp_path, n):
     assert (answer["status"], answer["verdict"], answer["p"], answer["n"]) == ("undecided", None, None, n)
     assert f"cannot be decided at n = {n}" in answer["statement"]
     assert answer["statement"].startswith("In a simulated world where 100% of taste follows what is heard,")
-    results.save_answer(study(tmp_path), "rq3", answer)
+    save_answer(study(tmp_path), "rq3", answer)
 
 
 def test_a_mock_world_is_about_the_instrument(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from lib.data import preparation
 from lib.evaluation import results
 from lib.study import ROOT, Parameters, Study, load_parameters
+from lib.study.answers import read_answers
 from workflow import stages
 
 
@@ -49,7 +50,7 @@ def test_a_study_without_listeners_has_tracks_alone(tmp_path):
     assert preparation.prepare(study, tracks) is None
     preparation.save(study, tracks, None)
     assert [path.name for path in study.path("data").glob("*.parquet")] == ["tracks.parquet"]
-    assert results.answers(study)["rq1"]["statement"].startswith("Not asked: this study has no listeners")
+    assert read_answers(study)["rq1"]["statement"].startswith("Not asked: this study has no listeners")
 
 
 def test_a_latent_world_goes_from_tracks_to_parts(tmp_path):

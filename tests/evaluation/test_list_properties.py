@@ -8,6 +8,7 @@ from worlds import numbered_vectors, write_parts
 from lib import evaluation
 from lib.evaluation import list_properties, results
 from lib.evaluation.results import Run
+from lib.figures.recommenders import list_panels
 from lib.study import Study, load_parameters
 
 N_USERS, N_HOT, N_COLD = 24, 20, 8
@@ -180,7 +181,7 @@ def test_a_table_keeps_the_order_and_shows_gaps():
 
 
 def test_a_drawing_colours_lines_by_what_they_learn_from(study):
-    figure = list_properties.drawn(
+    figure = list_panels(
         list_properties.by_popularity(study, "mfcc", results.tasks(study)), "stratum", 6.3, scale="NDCG"
     )
     legend = [text.get_text() for text in figure.legends[0].get_texts()]

@@ -12,6 +12,7 @@ from lib.backends.vectors import Vectors
 from lib.evaluation import permutations, results
 from lib.evaluation import trainings as trained
 from lib.evaluation.results import NO_BACKEND, Run
+from lib.figures.recommenders import training_curves
 from lib.study import Study, load_parameters
 
 N_USERS, N_HOT, N_COLD, N_SEEDS = 20, 20, 8, 2
@@ -227,7 +228,7 @@ def test_convergence_tells_how_many_wanted_epochs():
 
 def test_every_training_is_a_line_and_what_was_kept_a_dot():
     history = trainings((4, 2, "early", "none"), (6, 6, "max_epochs", "none"))
-    left, right = trained.curves(history, 6.3).axes
+    left, right = training_curves(history, 6.3).axes
     lengths = sorted(len(line.get_xdata()) for line in left.lines if len(line.get_xdata()))
     dots = sorted(line.get_xdata()[0] for line in right.lines if line.get_marker() == "o")
     assert (lengths, dots) == ([4, 6], [2, 6])

@@ -8,19 +8,8 @@ from scipy import stats
 
 from lib.backends.vectors import Vectors
 from lib.evaluation.metrics import tasks
-from lib.evaluation.tuning import (
-    Search,
-    TuningError,
-    close_calls,
-    draw,
-    keep,
-    noise,
-    read,
-    search,
-    searches,
-    tune,
-    write,
-)
+from lib.evaluation.tuning import Search, TuningError, close_calls, keep, noise, read, search, searches, tune, write
+from lib.figures.recommenders import tuning_panels
 from lib.study import Study, load_parameters
 
 
@@ -275,7 +264,7 @@ def test_runner_up_and_picture_name_what_they_are():
     found = noise(table.assign(validation=scores.mean(), refused=""), scores, np.random.default_rng(0), n_resamples=200)
     told = close_calls({"bpr": found}, {"bpr": grid}).loc["bpr"]
     assert (told["winner"], told["runner_up"], told["trials"]) == ("lr 0.1, layers 2", "lr 0.01, layers 1", 4)
-    axes = draw({"bpr": found}, {"bpr": grid}, 6.3).axes[0]
+    axes = tuning_panels({"bpr": found}, {"bpr": grid}, 6.3).axes[0]
     (star,) = [line for line in axes.lines if line.get_marker() == "*"]
     assert star.get_ydata()[0] == found["validation"].max()
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["layers 1", "layers 2"]

@@ -11,6 +11,7 @@ from lib import figures
 from lib.evaluation import results
 from lib.figures import export, quoted_numbers
 from lib.study import ROOT, Study, load_parameters
+from lib.study.answers import save_answer
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def study(tmp_path):
     answer = dict(
         status="decided", verdict="not_viable", statement="In a simulated world where 100 % …", n=41, test="max-T"
     )
-    results.save_answer(study, "rq1", answer | dict(estimate=-0.0394, ci=[-0.08, 0.0], p=0.0004))
+    save_answer(study, "rq1", answer | dict(estimate=-0.0394, ci=[-0.08, 0.0], p=0.0004))
     cells = [cell("markdown", "# RQ1"), cell("markdown", "## 7 The tables"), cell("code", SAVES)]
     study.path("executed").mkdir()
     study.path("executed", "70_rq1_viability.ipynb").write_text(json.dumps({"cells": cells}))

@@ -16,13 +16,16 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from lib import figures
-from lib.data import overview, realism
-from lib.evaluation import layers, list_properties, neighbours, trainings, tuning
+from lib.data import realism
+from lib.evaluation import layers, list_properties
 from lib.figures import data as data_figures
 from lib.figures import difference_panels, looks
 from lib.figures import rq2 as rq2_figures
 from lib.figures import rq3 as rq3_figures
 from lib.figures import scarcity as scarcity_figures
+from lib.figures.backends import layer_curves, layer_maps, shared_labels
+from lib.figures.data import listening_histograms
+from lib.figures.recommenders import list_panels, training_curves, tuning_panels
 
 WIDTH, SMALLEST = 6.3, 6.0
 SPLITS = ["hot_test", "cold_test"]
@@ -110,7 +113,7 @@ def of_measures():
     ]
     rows = crossed(line=[*NAMES, "bert4rec (ids alone)"], measure=measures)
     source = [list_properties.IDS if "(" in line else list_properties.VECTORS for line in rows["line"]]
-    return list_properties.drawn(rows.assign(source=source), "measure", WIDTH)
+    return list_panels(rows.assign(source=source), "measure", WIDTH)
 
 
 def against():
@@ -206,12 +209,12 @@ def of_trainings():
     rows = pd.DataFrame(
         itertools.product(names, controls, range(1, 41)), columns=["recommender", "control", "epoch"]
     ).assign(seed=0, best_epoch=20)
-    return trainings.curves(rows.assign(loss=5 / rows["epoch"], validation=0.3 - 0.2 / rows["epoch"]), WIDTH)
+    return training_curves(rows.assign(loss=5 / rows["epoch"], validation=0.3 - 0.2 / rows["epoch"]), WIDTH)
 
 
 def of_neighbours():
     rows = crossed(label=["collection", "instrument_family", "mode", "artist"], backend=IDS)
-    return neighbours.draw(
+    return shared_labels(
         rows.rename(columns={"value": "shared"}).assign(by_chance=0.1), list(rows["label"].unique()), WIDTH
     )
 
@@ -231,14 +234,14 @@ def of_tuning():
         validation=0.4 + behind, refused="", behind=behind, ci_low=behind - 0.01, ci_high=behind + 0.01
     )
     names = ["itemknn", "shallow_net", "bert4rec", "hybrid", "bimodal"]
-    return tuning.draw(dict.fromkeys(names, table), dict.fromkeys(names, grid), WIDTH)
+    return tuning_panels(dict.fromkeys(names, table), dict.fromkeys(names, grid), WIDTH)
 
 
 def of_layers():
     rows = crossed(label=["instrument_family", "key", "meter", "pitch_mean"], pooling=layers.POOLINGS, layer=range(7))
     rows = rows.assign(above=rows["value"], task="classification", chance=0.1, backend="mert_95m")
     simple = crossed(label=rows["label"].unique(), backend=["mfcc", "musicnn_msd"])
-    return layers.curves(rows, simple, (6, "mean"), WIDTH), layers.heat_maps(rows, (6, "mean"), WIDTH)
+    return layer_curves(rows, simple, (6, "mean"), WIDTH), layer_maps(rows, (6, "mean"), WIDTH)
 
 
 def of_listening():
@@ -250,7 +253,7 @@ def of_listening():
     profile = realism.profile(pairs.astype({"user_id": str, "track_id": str}))
     names = ("mock listeners", "public listeners")
     return (
-        overview.listening_figure(pairs, WIDTH).figure,
+        listening_histograms(pairs, WIDTH).figure,
         data_figures.listening(profile, profile, names, WIDTH)[0],
     )
 

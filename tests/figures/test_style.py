@@ -11,6 +11,7 @@ matplotlib.use("Agg")
 from lib import figures
 from lib.figures import looks, thesis_overview
 from lib.study import Study, load_parameters
+from lib.study.text import mean_with_interval
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_a_table_with_numbers_in_its_index_is_valid_latex(study):
 
 def test_a_mean_without_an_interval_is_shown_alone():
     rows = pd.DataFrame({"value": [0.5, 0.25], "ci_low": [math.nan, 0.2], "ci_high": [math.nan, 0.3]})
-    assert figures.mean_with_interval(rows) == ["0.500", "0.250 [0.200, 0.300]"]
+    assert mean_with_interval(rows) == ["0.500", "0.250 [0.200, 0.300]"]
 
 
 def of_controls():

@@ -9,9 +9,9 @@ import pytest
 matplotlib.use("Agg")
 
 from lib import figures
-from lib.evaluation import results
 from lib.figures import thesis_overview
 from lib.study import Study, load_parameters
+from lib.study.answers import save_answer
 
 
 @pytest.fixture
@@ -82,5 +82,5 @@ def test_nothing_is_missing_where_all_is_there(study):
         study.path("figures", f"wide--toy-mock.{end}").unlink()
     answer = dict(status="decided", verdict="x", statement="Yes.", n=1, test="t", estimate=0.1, ci=None, p=0.1)
     for question in ("rq1", "rq2", "rq3"):
-        results.save_answer(study, question, answer)
+        save_answer(study, question, answer)
     assert thesis_overview.missing(study) == []

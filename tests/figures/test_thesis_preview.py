@@ -11,9 +11,9 @@ import pytest
 matplotlib.use("Agg")
 
 from lib import figures
-from lib.evaluation import results
 from lib.figures import export, latex, thesis_overview, thesis_preview
 from lib.study import Study, load_parameters
+from lib.study.answers import save_answer
 
 HARD = "Größe 5 % of #1 & $2_x {a} ~ ^ \\ | δ ≤ ρ − × – “q” <b> Dvořák Ḥāfiẓ Ελλάδα Москва 中国 🎵 [c]"
 
@@ -41,7 +41,7 @@ def study(tmp_path):
     prose = pd.DataFrame({"first": [HARD * 3], "second": ["beaten by listening alone: -0.2 [-0.3, -0.1] " * 4]})
     figures.save_table(prose, "rq1-prose", study, "Objections.")
     answer = dict(status="decided", verdict="x", statement=HARD * 5, n=4100, test="max-T", estimate=-0.03, ci=None, p=0)
-    results.save_answer(study, "rq1", answer)
+    save_answer(study, "rq1", answer)
     return study
 
 

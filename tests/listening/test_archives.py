@@ -10,7 +10,7 @@ from lib import recommenders
 from lib.backends.vectors import Vectors, VectorStore
 from lib.evaluation import results
 from lib.evaluation.results import Run
-from lib.listening import archives
+from lib.listening import archives, reasons
 from lib.study import Study, load_parameters
 from lib.study.tables import write_parquet
 
@@ -147,8 +147,8 @@ def test_cosines_are_those_worked_by_hand(study, archive, monkeypatch):
     tracks = pd.DataFrame({"title": list("ABCD"), "artist": ""}, index=pd.Index(list("abcd"), name="track_id"))
     small = archives.Archive(study, tracks, train, {})
     small.kept(("vectors", "mfcc"), lambda: values)
-    monkeypatch.setattr(archives, "scaling_of", lambda *_: "none")
-    found = archives.reasons(small, Run("knn_raw", "mfcc"), "hot_test", "u", "c")
+    monkeypatch.setattr(reasons, "scaling_of", lambda *_: "none")
+    found = reasons.reasons(small, Run("knn_raw", "mfcc"), "hot_test", "u", "c")
     assert found.tracks["title"].tolist() == ["B", "A"]
     assert found.tracks["similarity"].tolist() == pytest.approx([0.8, 0.6])
     assert "Nearest of 2 tracks heard, by cosine of MFCC vectors (raw)" in found.sentence
@@ -159,7 +159,7 @@ def test_reasons_are_of_the_history_and_never_of_the_future(archive):
         for user in USERS:
             before = set(archive.train.loc[archive.train["user_id"] == user, "track_id"])
             proposed = archives.proposals(archive, run, "hot_test", user, 1)["track_id"].iloc[0]
-            found = archives.reasons(archive, run, "hot_test", user, proposed, 50).tracks
+            found = reasons.reasons(archive, run, "hot_test", user, proposed, 50).tracks
             assert set(found["track_id"]) <= before
             assert len(found) == (0 if run.recommender == "mostpop" else len(before))
             assert found["similarity"].is_monotonic_decreasing
@@ -168,21 +168,21 @@ def test_reasons_are_of_the_history_and_never_of_the_future(archive):
 def test_the_scaling_is_the_one_the_list_was_ranked_by(archive):
     """Nothing on disk says what KNN chose; its scores do."""
     for user in USERS[:4]:
-        assert archives.scaling_of(archive, Run("knn", "mfcc"), "hot_test", user) == "centre"
-        assert archives.scaling_of(archive, Run("knn_raw", "musicnn_msd"), "hot_test", user) == "none"
+        assert reasons.scaling_of(archive, Run("knn", "mfcc"), "hot_test", user) == "centre"
+        assert reasons.scaling_of(archive, Run("knn_raw", "musicnn_msd"), "hot_test", user) == "none"
 
 
 def test_the_scaling_of_what_was_trained_is_read(study, archive):
     rows = pd.DataFrame({"recommender": ["bert4rec"], "backend": "mfcc", "control": "real", "seed": 0})
     write_parquet(rows.assign(scaling="whiten"), study.path("training.parquet"))
-    assert archives.scaling_of(archive, Run("bert4rec", "mfcc"), "hot_test", "u00") == "whiten"
-    assert archives.scaling_of(archive, Run("knn", "mfcc"), "hot_test", "u00") == "centre"
+    assert reasons.scaling_of(archive, Run("bert4rec", "mfcc"), "hot_test", "u00") == "whiten"
+    assert reasons.scaling_of(archive, Run("knn", "mfcc"), "hot_test", "u00") == "centre"
 
 
 def test_what_reads_no_audio_gives_listening_as_its_reason(archive):
     user = "u00"
     track = archives.proposals(archive, Run("itemknn"), "hot_test", user, 1)["track_id"].iloc[0]
-    found = archives.reasons(archive, Run("itemknn"), "hot_test", user, track, 1)
+    found = reasons.reasons(archive, Run("itemknn"), "hot_test", user, track, 1)
     who = archive.train.groupby("track_id")["user_id"].agg(set)
     best = {
         other: len(who[track] & who[other]) / np.sqrt(len(who[track]) * len(who[other]))
@@ -194,13 +194,13 @@ def test_what_reads_no_audio_gives_listening_as_its_reason(archive):
 
 def test_the_most_heard_is_proposed_for_being_heard(archive):
     counts = archive.train.groupby("track_id")["user_id"].nunique()
-    found = archives.reasons(archive, Run("mostpop"), "hot_test", "u00", counts.idxmax())
+    found = reasons.reasons(archive, Run("mostpop"), "hot_test", "u00", counts.idxmax())
     assert f"{counts.max()} of 12 listeners had heard this track, more than all but 0 of" in found.sentence
 
 
 def test_a_track_without_a_vector_is_said_to_have_none(study, archive):
     archive.kept(("vectors", "mfcc"), lambda: VectorStore(study.path("vectors.lance")).read("mfcc").select(HOT[1:]))
-    found = archives.reasons(archive, Run("knn", "mfcc"), "hot_test", "u00", HOT[0])
+    found = reasons.reasons(archive, Run("knn", "mfcc"), "hot_test", "u00", HOT[0])
     assert found.sentence == "This track has no vector of MFCC."
     assert not len(archives.nearest(archive, "mfcc", HOT[0]))
 
@@ -250,9 +250,9 @@ def test_a_study_without_listeners_has_neighbours_only(study):
 
 def test_the_table_to_read_says_what_is_proposed_and_why(archive):
     run, user = Run("knn", "mfcc"), "u01"
-    found = archives.table(archive, run, "hot_test", user, 3)
+    found = reasons.table(archive, run, "hot_test", user, 3)
     proposed = archives.proposals(archive, run, "hot_test", user, 3)
     assert found["proposed"].tolist() == proposed["title"].tolist()
     assert (found["heard later"] == "yes").tolist() == proposed["hit"].tolist()
-    why = archives.reasons(archive, run, "hot_test", user, proposed["track_id"].iloc[0], 1).tracks
+    why = reasons.reasons(archive, run, "hot_test", user, proposed["track_id"].iloc[0], 1).tracks
     assert found["nearest in the history"].iloc[0] == why["title"].iloc[0]

@@ -13,7 +13,7 @@ from lib import recommenders
 from lib.backends.vectors import Vectors, VectorStore
 from lib.evaluation import results
 from lib.evaluation.results import Run
-from lib.listening import archives, players, track_map
+from lib.listening import archives, players, reasons, track_map
 from lib.listening import room as listening_room
 from lib.listening.room import LISTENER, TRACK
 from lib.study import Study, load_parameters
@@ -172,7 +172,7 @@ def test_a_click_on_a_proposal_plays_it_and_says_why(room):
     assert tone(room.player.sound)[0] == pytest.approx(300 + 100 * IDS.index(track), abs=3)
     assert room.player.line.startswith("Now playing: ")
     assert room.player.line.endswith("(from list A)")
-    why = archives.reasons(room.archive, side.run, "hot_test", room.listener.value, track)
+    why = reasons.reasons(room.archive, side.run, "hot_test", room.listener.value, track)
     assert shown(room.why) == why.tracks["track_id"].tolist()
     assert room.why.note == why.sentence
     assert {one.playing for one in (room.history, room.why, side.list)} == {track}

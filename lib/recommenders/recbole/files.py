@@ -10,7 +10,7 @@ import pandas as pd
 from pandas._libs.parsers import STR_NA_VALUES
 
 from lib.recommenders.base import CannotFitError
-from lib.recommenders.ranking import sorted_ids
+from lib.study.ids import sorted_ids
 from lib.study.tables import write_atomically
 
 NAME = "ours"  # of the data set: RecBole wants <folder>/ours/ours.train.inter

@@ -15,9 +15,10 @@ import pandas as pd
 import psutil
 
 from lib.recommenders.base import CannotFitError, Recommender, check_train, known_users
-from lib.recommenders.ranking import block_size, check_k, rank_blocks, sorted_ids
+from lib.recommenders.ranking import block_size, check_k, rank_blocks
 from lib.recommenders.recbole import files
 from lib.recommenders.recbole.session import recbole_session, reseed, trainer
+from lib.study.ids import sorted_ids
 
 USERS_AT_ONCE = 256  # whose scores for all tracks, or sequences through a transformer, exist at one time
 # measured peaks, rounded up: 300,000 pairs, 3 million scores, 8,000 tracks
