@@ -16,6 +16,7 @@ from tueplots import figsizes
 
 from lib.figures import latex, latex_tables
 from lib.figures.looks import CONTROLS, GREY, in_order, label_looks, look, named
+from lib.study import on_open
 from lib.study.tables import write_atomically
 from lib.study.text import tracks_of
 
@@ -73,6 +74,12 @@ def use_style(font_size, font_family="DejaVu Sans"):
             "savefig.dpi": 200,
         }
     )
+
+
+@on_open
+def style_of(study):
+    """Set the style that a study's parameters name; called whenever a notebook opens one."""
+    use_style(study.parameters.font_size, study.parameters.font_family)
 
 
 def panels(text_width, nrows=1, ncols=1, *, share=1.0, ratio=0.618, **options):

@@ -9,10 +9,23 @@ import importlib
 import inspect
 from pathlib import Path
 
+from lib.recommenders import option_models
 from lib.recommenders.base import CannotFitError, Recommender
+from lib.recommenders.option_models import OptionError
 from lib.recommenders.ranking import top_k
 
-__all__ = ["KINDS", "CannotFitError", "Recommender", "create", "needs_vectors", "options", "own", "top_k"]
+__all__ = [
+    "KINDS",
+    "CannotFitError",
+    "OptionError",
+    "Recommender",
+    "check",
+    "create",
+    "needs_vectors",
+    "options",
+    "own",
+    "top_k",
+]
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {
@@ -56,6 +69,8 @@ def options(kind: str) -> dict:
     >>> options("knn")
     {'weighting': 'uniform', 'scaling': 'auto'}
     """
+    if kind in option_models.OPTIONS:
+        return option_models.defaults(kind)
     return {name: parameter.default for name, parameter in inspect.signature(_class(kind)).parameters.items()}
 
 
@@ -98,6 +113,30 @@ def _class(kind: str):
     return getattr(importlib.import_module(module), name)
 
 
+def check(kind: str, options: dict) -> None:
+    """Check the options of a kind of recommender; of kinds of one's own their names alone, where they have no model.
+
+    Parameters
+    ----------
+    kind : str
+        A key of `KINDS`.
+    options : dict
+
+    Raises
+    ------
+    OptionError
+        For an unknown kind, option or value.
+    """
+    if kind in option_models.OPTIONS or kind not in KINDS:
+        option_models.check(kind, options)
+        return
+    known = list(inspect.signature(_class(kind)).parameters)
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        takes = f"only {', '.join(known)}" if known else "no options"
+        raise OptionError(f"Recommender {kind!r} takes {takes}; found {', '.join(unknown)}; check params.")
+
+
 def create(kind: str, **options) -> Recommender:
     """Make a recommender.
 
@@ -123,13 +162,8 @@ def create(kind: str, **options) -> Recommender:
     >>> create("knn", scaling="standardise").scaling
     'standardise'
     """
-    recommender = _class(kind)
-    known = list(inspect.signature(recommender).parameters)
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        takes = f"only {', '.join(known)}" if known else "no options"
-        raise ValueError(f"Recommender {kind!r} takes {takes}; found {', '.join(unknown)}; check params.")
-    return recommender(**options)
+    check(kind, options)
+    return _class(kind)(**options)
 
 
 def _register_own() -> None:
@@ -142,6 +176,8 @@ def _register_own() -> None:
             if not found.kind or found.kind in KINDS:
                 raise ValueError(f"Expected a new kind of recommender in {path.name}, found {found.kind!r}; rename it.")
             KINDS[found.kind] = (module.__name__, found.__name__)
+            if "Options" in vars(found):
+                option_models.OPTIONS[found.kind] = found.Options
 
 
 _register_own()

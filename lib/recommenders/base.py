@@ -85,18 +85,3 @@ def check_train(train: pd.DataFrame) -> None:
         raise ValueError(f"Expected the columns user_id and track_id in train, missing: {', '.join(missing)}.")
     if not len(train):
         raise ValueError("Expected at least one train pair, found none; check the split dates of the study.")
-
-
-def check_options(options: dict, choices: dict, at_least: dict, above_0: tuple[str, ...] = ()) -> None:
-    """Refuse a value that an option cannot have: choices and least values by name of option."""
-    for name, known in choices.items():
-        if options[name] not in known:
-            raise ValueError(
-                f"Expected {name} among {', '.join(map(str, known))}, found {options[name]!r}; check params."
-            )
-    for name, least in at_least.items():
-        if options[name] < least:
-            raise ValueError(f"Expected {name} of at least {least}, found {options[name]}; check params.")
-    for name in above_0:
-        if options[name] <= 0:
-            raise ValueError(f"Expected {name} above 0, found {options[name]}; check params.")

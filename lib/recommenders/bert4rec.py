@@ -10,8 +10,9 @@ import torch
 
 from lib.backends import scaling as scalings
 from lib.recommenders import cloze
-from lib.recommenders.base import Recommender, check_options, check_train, known_users
+from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, usable_scalings
+from lib.recommenders.option_models import check
 from lib.recommenders.ranking import RESOLUTION, rank_products
 from lib.recommenders.training import History, autocast, device_of, fingerprint, fit_epochs, seeded
 from lib.recommenders.transformer import ItemVectors, Network
@@ -20,14 +21,6 @@ from lib.study.ids import sorted_ids
 TRIAL = 5  # scaling 'auto' tries each scaling for a fifth of the epochs
 PREDICTION_BATCH = 128  # sequences at a time
 SCORE_STEP = 16 * RESOLUTION  # scores, unlike cosines, reach 10 and more
-CHOICES = {
-    "item_vectors": ("frozen", "finetuned", "none"),
-    "head": ("tied", "separate"),
-    "softmax": ("train", "all"),
-    "loss": ("softmax", "gbce"),
-    "scaling": (*scalings.SCALINGS, "auto"),
-}
-AT_LEAST = {"width": 0, "layers": 1, "heads": 1, "length": 2, "n_negatives": 1, "batch_size": 1}
 
 
 @dataclass(eq=False)
@@ -130,25 +123,8 @@ class Bert4Rec(Recommender):
     needs_vectors = True
 
     def __post_init__(self):
-        check_options(asdict(self), CHOICES, AT_LEAST)
-        if self.prediction_length and not 2 <= self.prediction_length <= self.length:
-            raise ValueError(
-                f"Expected prediction_length 0 or between 2 and length, {self.length}, found {self.prediction_length}; "
-                "check params."
-            )
-        for name in ("mask_share", "calibration", "dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Expected {name} between 0 and 1, found {getattr(self, name)}; check params.")
+        check("bert4rec", asdict(self))
         self.needs_vectors = self.item_vectors != "none"
-        if not self.needs_vectors and (self.ids or self.softmax == "all" or not self.width):
-            raise ValueError(
-                "With item_vectors 'none' only learned vectors of train tracks are left: expected softmax 'train', a "
-                "width above 0 and ids false, found otherwise; check params."
-            )
-        if self.head == "separate" and self.softmax == "all":
-            raise ValueError(
-                "A separate head has vectors of train tracks only: set softmax to 'train' or head to 'tied'."
-            )
         self.history_: History | None = None
         self.scaling_ = "none"
         self.validation_: dict[str, float] = {}

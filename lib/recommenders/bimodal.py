@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lib.backends import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import check_options
 from lib.recommenders.hybrid import Hybrid, TrackSpace, project, tower, unit, with_rows
+from lib.recommenders.option_models import check
 
 READINGS = ("content", "collaborative", "averaged")
 
@@ -89,22 +88,8 @@ class Bimodal(TrackSpace):
         patience: int = 20,
         device: str = "cpu",
     ):
-        options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_options(
-            options,
-            {
-                "reading": READINGS,
-                "norms": ("unit", "raw"),
-                "stopping": ("validation", "train_loss"),
-                "item_vectors": ("frozen", "finetuned"),
-                "scaling": (*scalings.SCALINGS, "auto"),
-            },
-            {"width": 1, "collaborative_width": 1, "collaborative_epochs": 1, "batch_size": 2, "max_epochs": 1,
-             "patience": 1, "weight_decay": 0},
-            above_0=("lr",),
-        )  # fmt: skip
-        if temperature <= 0:
-            raise ValueError(f"Expected temperature above 0, found {temperature}; check params.")
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        options = check("bimodal", given)
         super().__init__(options)
         self.collaborative_: Hybrid | None = None
 

@@ -16,8 +16,9 @@ from torch import nn
 
 from lib.backends import scaling as scalings
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_options, check_train, known_users
+from lib.recommenders.base import Recommender, check_train, known_users
 from lib.recommenders.knn import best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
+from lib.recommenders.option_models import check
 from lib.recommenders.ranking import rank_products
 from lib.study.ids import positions, sorted_ids
 
@@ -191,20 +192,8 @@ class Hybrid(TrackSpace):
         patience: int = 10,
         device: str = "cpu",
     ):
-        options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        check_options(
-            options,
-            {
-                "item_vectors": ("frozen", "finetuned", "none"),
-                "layers": (1, 2),
-                "targets": ("train", "all"),
-                "scaling": (*scalings.SCALINGS, "auto"),
-            },
-            {"width": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "weight_decay": 0},
-            above_0=("lr",),
-        )
-        if item_vectors == "none" and targets == "all":
-            raise ValueError("With item_vectors 'none' only train tracks have a vector: set targets to 'train'.")
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        options = check("hybrid", given)
         super().__init__(options)
 
     def _train(self, scaled, seed: int, validate, kept: dict) -> None:

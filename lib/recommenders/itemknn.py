@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import sparse
 
 from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.option_models import check
 from lib.recommenders.ranking import RESOLUTION, check_k, rank_blocks, top_k
 from lib.study.ids import positions, sorted_ids
 
@@ -32,10 +33,7 @@ class ItemKNN(Recommender):
     kind = "itemknn"
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 10.0):
-        if neighbours < 1 or shrinkage < 0:
-            raise ValueError(
-                f"Expected neighbours >= 1 and shrinkage >= 0, found {neighbours} and {shrinkage}; check params."
-            )
+        check("itemknn", {"neighbours": neighbours, "shrinkage": shrinkage})
         self.neighbours = neighbours
         self.shrinkage = shrinkage
         self._users: pd.Index | None = None

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from lib.backends import scaling as scalings
 from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.option_models import check
 from lib.recommenders.ranking import rank_products
 from lib.study.ids import positions, sorted_ids
 
@@ -49,11 +50,7 @@ class KNN(Recommender):
     needs_vectors = True
 
     def __init__(self, weighting: str = "uniform", scaling: str = "auto"):
-        if weighting not in WEIGHTINGS:
-            raise ValueError(f"Expected a weighting among {', '.join(WEIGHTINGS)}, found {weighting!r}; check params.")
-        if scaling not in (*scalings.SCALINGS, "auto"):
-            known = ", ".join((*scalings.SCALINGS, "auto"))
-            raise ValueError(f"Expected a scaling among {known}, found {scaling!r}; check params.")
+        check("knn", {"weighting": weighting, "scaling": scaling})
         self.weighting = weighting
         self.scaling = scaling
         self.scaling_: str | None = None

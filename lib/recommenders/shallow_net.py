@@ -17,21 +17,13 @@ from torch import nn
 from lib.backends import scaling as scalings
 from lib.backends.vectors import Vectors
 from lib.recommenders import training
-from lib.recommenders.base import Recommender, check_options, check_train, known_users
-from lib.recommenders.knn import WEIGHTINGS, best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
+from lib.recommenders.base import Recommender, check_train, known_users
+from lib.recommenders.knn import best_scaling, check_vectors, profile_weights, unit_rows, usable_scalings
+from lib.recommenders.option_models import check
 from lib.recommenders.pairs import Batch, Pairs
 from lib.recommenders.ranking import rank_products
 from lib.study.ids import positions, sorted_ids
 
-CHOICES = {
-    "anchor": ("user", "item"),
-    "user_init": ("mean", "random"),
-    "user_vectors": ("trainable", "frozen"),
-    "item_vectors": ("frozen", "finetuned", "none"),
-    "weighting": WEIGHTINGS,
-    "scaling": (*scalings.SCALINGS, "auto"),
-}
-AT_LEAST = {"n_negatives": 1, "batch_size": 1, "max_epochs": 1, "patience": 1, "l2": 0}
 TRIAL_EPOCHS = 5  # epochs after which the scalings of 'auto' are compared
 DENSE_BELOW = 16  # a product of all pairs costs less a pair than gathering one: worth it up to so many times the pairs
 SPARSE_DEVICES = ("cpu", "cuda")  # where torch multiplies sparse matrices
@@ -112,12 +104,7 @@ class ShallowNet(Recommender):
         patience: int = 5,
         device: str = "cpu",
     ):
-        self.options = {name: value for name, value in locals().items() if name != "self"}
-        check_options(self.options, CHOICES, AT_LEAST, above_0=("lr",))
-        if not (width == "native" and item_vectors != "none") and not (isinstance(width, int) and width >= 1):
-            raise ValueError(
-                f"Expected a width of at least 1, or 'native' where there are vectors, found {width!r}; check params."
-            )
+        self.options = check("shallow_net", {name: value for name, value in locals().items() if name != "self"})
         self.needs_vectors = item_vectors != "none"
         self.scaling_: str | None = None
         self.validation_: dict[str, float] = {}

@@ -1,5 +1,6 @@
 """A study: its parameters, checked against one model, and the paths of its results."""
 
+import ast
 import hashlib
 import json
 from pathlib import Path
@@ -9,6 +10,8 @@ import pydantic
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+TOY = "toy"  # whose values the cells of notebooks hold
+INJECTED = "# Parameters"  # first line of a cell that papermill injects
 MOCK, NO_LISTENERS = "mock", "none"  # values of listening_source besides data sets
 SMALL_RANDOM = "small_random"  # layers_weights: a small checkpoint, random, in MERT's layout
 LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
@@ -187,11 +190,32 @@ def load_parameters(study_name, overrides=None):
     return check_parameters(merged | (overrides or {}), "the values given")
 
 
-def open_study(namespace):
-    """Open the study that a notebook's parameters describe, and say what runs.
+_OPENED = {}  # functions that are called when a notebook opens its study, by name
 
-    Every literal in the notebook's globals counts as a parameter, because papermill puts each key of a YAML file there
-    and only warns of unknown ones. What the notebook does not name comes from params/.
+
+def on_open(function):
+    """Call a function with every study that a notebook opens: so figures take its style without being imported here.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(study)``; a later one of the same name takes its place.
+
+    Returns
+    -------
+    callable
+        The function itself.
+    """
+    _OPENED[function.__qualname__] = function
+    return function
+
+
+def open_study(namespace):
+    """Open the study that a notebook's parameters describe, set its style and seeds, and say what runs.
+
+    A parameter is what an executed ``parameters`` cell assigns (the one that names the study) or a cell that papermill
+    has injected. Where the cell names another study than toy, a value that is still toy's is the cell's default and no
+    choice: it does not override that study. What the notebook does not name comes from params/.
 
     Parameters
     ----------
@@ -207,17 +231,66 @@ def open_study(namespace):
     ParameterError
         For an unknown or ill-typed parameter.
     """
-    found = {name: value for name, value in namespace.items() if _is_parameter(name, value)}
-    first = namespace.setdefault("_parameters_at_first", list(found))  # later cells leave literals that are none
-    given = {name: value for name, value in found.items() if name in first or name in Parameters.model_fields}
-    parameters = load_parameters(given.get("study_name", "toy"), given)
+    given = _given(namespace)
+    parameters = load_parameters(given.get("study_name", TOY), given)
     study = Study(parameters)
     print(study.describe())
     usual = load_parameters(study.name).model_dump()
     changed = {name: value for name, value in parameters.model_dump().items() if value != usual[name]}
     if changed:
         print(f"differs from params/{study.name}.yaml: " + ", ".join(f"{n}={v!r}" for n, v in changed.items()))
+    _seed(parameters.seed)
+    for function in _OPENED.values():
+        function(study)
     return study
+
+
+def _given(namespace):
+    """Parameters that a notebook sets: all that papermill injects, and what its own cell sets otherwise than toy."""
+    cells = [cell for cell in namespace.get("In", []) if _names_study(cell) or _is_injected(cell)]
+    injected = {name for cell in cells if _is_injected(cell) for name in _assigned(cell)}
+    names = {name for cell in cells for name in _assigned(cell)}
+    if not cells:  # not in a kernel: every literal, but for those that later cells leave
+        found = [name for name, value in namespace.items() if _is_parameter(name, value)]
+        first = namespace.setdefault("_parameters_at_first", found)
+        return {name: namespace[name] for name in found if name in first or name in Parameters.model_fields}
+    given = {name: namespace[name] for name in names if name in namespace}
+    if given.get("study_name", TOY) == TOY:
+        return given
+    usual = load_parameters(TOY).model_dump()
+    return {
+        name: value
+        for name, value in given.items()
+        if name in injected or name not in usual or name == "study_name" or value != usual[name]
+    }
+
+
+def _assigned(cell):
+    """Names that a cell assigns at its top level."""
+    try:
+        body = ast.parse(cell).body
+    except SyntaxError:  # of IPython's own
+        return []
+    targets = [node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None) for node in body]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _names_study(cell):
+    return "study_name" in _assigned(cell)
+
+
+def _is_injected(cell):
+    return cell.startswith(INJECTED)
+
+
+def _seed(seed):
+    """Seed the global generators; all draws that results depend on come from `Study.rng`."""
+    import random
+
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
 
 
 class Study:

@@ -436,7 +436,7 @@ def test_published_early_stopping_is_a_function_of_the_model(world):
     ("options", "sentence"),
     [
         ({"item_vectors": "thawed"}, "item_vectors among frozen, finetuned, none, found 'thawed'"),
-        ({"mask_share": 1.5}, "mask_share between 0 and 1"),
+        ({"mask_share": 1.5}, "mask_share of at most 1, found 1.5"),
         ({"length": 1}, "length of at least 2"),
         ({"prediction_length": 1}, "prediction_length"),
         ({"prediction_length": 300}, "prediction_length"),

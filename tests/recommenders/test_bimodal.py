@@ -301,5 +301,5 @@ def test_the_published_configuration_is_made_by_its_kind():
         collaborative_epochs=10, batch_size=10_000, max_epochs=2, weight_decay=0.0,
     ).fit(train, vectors, RNG(0))  # fmt: skip
     assert len(model.recommend(["u00"], 5, vectors.ids, train)) == 5
-    with pytest.raises(ValueError, match="found depth; check params"):
+    with pytest.raises(ValueError, match="Unknown option 'depth'"):
         create("bimodal", depth=2)

@@ -257,12 +257,15 @@ def test_contract(planted, kind):
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: create("knnn"), "Expected a recommender among knn"),
-        (lambda: create("knn", weigthing="count"), "takes only weighting, scaling; found weigthing"),
-        (lambda: create("mostpop", k=3), "takes no options; found k"),
-        (lambda: create("knn", scaling="log"), "Expected a scaling among"),
-        (lambda: create("knn", weighting="plays"), "Expected a weighting among"),
-        (lambda: create("itemknn", neighbours=0), "neighbours >= 1"),
+        (lambda: create("knnn"), "Unknown kind of recommender 'knnn'; did you mean 'knn'"),
+        (lambda: create("knn", weigthing="count"), "Unknown option 'weigthing' .* did you mean 'weighting'"),
+        (lambda: create("mostpop", k=3), "Unknown option 'k' .* it takes none"),
+        (
+            lambda: create("knn", scaling="log"),
+            "Expected scaling among none, centre, standardise, whiten, auto, found 'log'",
+        ),
+        (lambda: create("knn", weighting="plays"), "Expected weighting among"),
+        (lambda: create("itemknn", neighbours=0), "neighbours of at least 1"),
         (lambda: KNN().fit(pairs(("u", "a")), vectors(a=[1.0]), RNG(0)), "chosen on validation"),
         (lambda: KNN(scaling="none").fit(pairs(("u", "a")), None, RNG(0)), "20_extract_embeddings"),
         (lambda: KNN(scaling="none").fit(pairs(("u", "a")), vectors(b=[1.0]), RNG(0)), "check the ids"),

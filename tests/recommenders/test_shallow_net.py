@@ -351,8 +351,8 @@ def test_a_vector_that_is_not_finite_is_named():
     [
         ({"anchor": "pair"}, "Expected anchor among user, item, found 'pair'"),
         ({"item_vectors": "melted"}, "Expected item_vectors among"),
-        ({"width": 0}, "Expected a width of at least 1"),
-        ({"width": "native", "item_vectors": "none"}, "where there are vectors"),
+        ({"width": 0}, "Expected width of at least 1"),
+        ({"width": "native", "item_vectors": "none"}, "where there are no vectors"),
         ({"n_negatives": 0}, "Expected n_negatives of at least 1"),
         ({"l2": -1.0}, "Expected l2 of at least 0"),
         ({"lr": 0.0}, "Expected lr above 0"),
@@ -375,5 +375,5 @@ def test_the_published_configuration_is_nameable():
 
 def test_it_is_made_by_its_kind():
     assert create("shallow_net", width="native").options["width"] == "native"
-    with pytest.raises(ValueError, match="found depth; check params"):
+    with pytest.raises(ValueError, match="Unknown option 'depth'"):
         create("shallow_net", depth=2)

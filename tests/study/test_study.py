@@ -2,6 +2,7 @@
 
 import ast
 import json
+import random
 
 import nbformat
 import pandas as pd
@@ -52,11 +53,10 @@ def test_every_parameter_line_has_type_and_meaning(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_papermill_injects_stands_below_all_defaults(path):
-    """It goes below the cell tagged `parameters` alone: defaults below that would undo a study's own."""
-    tags = [tag for cell in parameters_cells(path) for tag in cell.metadata["tags"] if tag.startswith("parameters")]
-    assert tags[-1] == "parameters"
-    assert tags.count("parameters") == 1
+def test_one_cell_holds_at_most_eight_parameters(path):
+    """Those that a reader would turn; papermill injects below the one cell that is tagged `parameters`."""
+    assert [tag for cell in parameters_cells(path) for tag in cell.metadata["tags"]] == ["parameters"]
+    assert 1 <= len(assigned(parameters_cell(path))) <= 8
 
 
 def test_no_parameter_shadows_a_module():
@@ -102,6 +102,53 @@ def test_the_set_up_cell_can_run_again_after_others_left_literals(capsys):
     namespace |= {"k": 22, "rows": [], "n_users": 9}
     assert open_study(namespace).parameters.n_users == 9
     assert "differs from params/toy.yaml: n_users=9" in capsys.readouterr().out
+
+
+CELL = 'study_name: str = "{study}"  # a file in params/\nn_users: int = {n_users}  # listeners\nseed: int = 42'
+
+
+def in_a_kernel(*cells):
+    """Globals of a kernel that has executed some cells, as IPython keeps them."""
+    namespace = {"In": ["", *cells, "study = open_study(globals())"]}
+    for cell in cells:
+        exec(cell, namespace)
+    return namespace
+
+
+@pytest.mark.parametrize(
+    ("cells", "n_users"),
+    [
+        ([CELL.format(study="toy", n_users=120)], 120),
+        ([CELL.format(study="toy", n_users=7)], 7),
+        ([CELL.format(study="demo", n_users=120)], 1000),  # toy's default is no choice for demo
+        ([CELL.format(study="demo", n_users=7)], 7),
+        ([CELL.format(study="toy", n_users=120), "# Parameters\nstudy_name = 'demo'\n"], 1000),
+        ([CELL.format(study="toy", n_users=120), "# Parameters\nstudy_name = 'demo'\nn_users = 120\n"], 120),
+        ([CELL.format(study="toy", n_users=120), "n_users = 9\nk = 3"], 9),  # a later cell changes one
+        ([CELL.format(study="toy", n_users=120), "alpha = 0.5"], 120),
+    ],
+)
+def test_cell_defaults_do_not_override_another_study(cells, n_users):
+    parameters = open_study(in_a_kernel(*cells)).parameters
+    assert parameters.n_users == n_users
+    assert parameters.alpha == 0.05  # a literal of a later cell is no parameter
+
+
+def test_a_misspelt_name_in_a_parameters_cell_is_refused():
+    with pytest.raises(ParameterError, match=r"Unknown parameter 'n_user'"):
+        open_study(in_a_kernel('study_name: str = "toy"\nn_user: int = 3'))
+
+
+def test_opening_a_study_sets_seeds_and_style():
+    matplotlib = pytest.importorskip("matplotlib")
+    import lib.figures  # noqa: F401
+
+    matplotlib.rcParams["font.size"] = 30
+    open_study({"study_name": "toy", "font_size": 8})
+    first = random.random()
+    open_study({"study_name": "toy"})
+    assert random.random() == first
+    assert matplotlib.rcParams["font.size"] == 9
 
 
 def test_streams_of_draws_differ_and_repeat():

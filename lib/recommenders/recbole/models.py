@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 
 from lib.recommenders.base import CannotFitError, Recommender, check_train, known_users
+from lib.recommenders.option_models import check
 from lib.recommenders.ranking import block_size, check_k, rank_blocks
 from lib.recommenders.recbole import files
 from lib.recommenders.recbole.session import recbole_session, reseed, trainer
@@ -235,9 +236,8 @@ class RecBoleItemKNN(RecBoleModel):
     _model = "ItemKNN"
 
     def __init__(self, neighbours: int = 100, shrinkage: float = 10.0):
+        check(self.kind, {"neighbours": neighbours, "shrinkage": shrinkage})
         super().__init__()
-        at_least("neighbours", neighbours, 1)
-        at_least("shrinkage", shrinkage, 0)
         self.neighbours = neighbours
         self.shrinkage = shrinkage
 
@@ -263,8 +263,8 @@ class EASE(RecBoleModel):
     _model = "EASE"
 
     def __init__(self, l2: float = 250.0):
+        check(self.kind, {"l2": l2})
         super().__init__()
-        above_0("l2", l2)
         self.l2 = l2
 
     def _options(self) -> dict:
@@ -286,9 +286,6 @@ class TrainedModel(RecBoleModel):
 
     def __init__(self, lr, batch_size, max_epochs, patience, device):
         super().__init__()
-        above_0("lr", lr)
-        for name, value in (("batch_size", batch_size), ("max_epochs", max_epochs), ("patience", patience)):
-            at_least(name, value, 1)
         self.lr = lr
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -361,9 +358,8 @@ class BPR(TrainedModel):
         patience: int = 10,
         device: str = "cpu",
     ):
+        check(self.kind, {name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(lr, batch_size, max_epochs, patience, device)
-        at_least("width", width, 1)
-        at_least("weight_decay", weight_decay, 0)
         self.width = width
         self.weight_decay = weight_decay
 
@@ -410,9 +406,8 @@ class LightGCN(TrainedModel):
         patience: int = 10,
         device: str = "cpu",
     ):
+        check(self.kind, {name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(lr, batch_size, max_epochs, patience, device)
-        for name, value, least in (("width", width, 1), ("layers", layers, 1), ("l2", l2, 0)):
-            at_least(name, value, least)
         self.width = width
         self.layers = layers
         self.l2 = l2
@@ -442,15 +437,3 @@ def _check_negatives(kind: str, train: pd.DataFrame) -> None:
             f"Expected users with a track they did not hear, which {kind} draws, found {heard.idxmax()!r} with all "
             f"{tracks}; leave such users out of train."
         )
-
-
-def at_least(name: str, value: float, least: float) -> None:
-    """Refuse an option below the least value it can have."""
-    if value < least:
-        raise ValueError(f"Expected {name} of at least {least}, found {value}; check params.")
-
-
-def above_0(name: str, value: float) -> None:
-    """Refuse an option that must be positive."""
-    if value <= 0:
-        raise ValueError(f"Expected {name} above 0, found {value}; check params.")

@@ -7,8 +7,9 @@ from abc import abstractmethod
 import numpy as np
 import pandas as pd
 
+from lib.recommenders.option_models import check
 from lib.recommenders.recbole import files
-from lib.recommenders.recbole.models import RecBoleError, Sizes, TrainedModel, at_least
+from lib.recommenders.recbole.models import RecBoleError, Sizes, TrainedModel
 
 TOKEN_BYTES = 300  # of a pair, and of a place in a sequence while RecBole reads its file (measured: 290)
 
@@ -20,13 +21,6 @@ class SequentialModel(TrainedModel):
 
     def __init__(self, width, layers, heads, dropout, max_length, lr, batch_size, max_epochs, patience, device):
         super().__init__(lr, batch_size, max_epochs, patience, device)
-        for name, value in (("width", width), ("layers", layers), ("heads", heads), ("max_length", max_length - 1)):
-            at_least(name, value, 1)
-        if width % heads or not 0 <= dropout < 1:
-            raise ValueError(
-                f"Expected a width that heads divide and a dropout in [0, 1), found {width}, {heads} and {dropout}; "
-                "check params."
-            )
         self.width = width
         self.layers = layers
         self.heads = heads
@@ -127,8 +121,8 @@ class SASRec(SequentialModel):
         patience: int = 10,
         device: str = "cpu",
     ):
+        check(self.kind, {name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(width, layers, heads, dropout, max_length, lr, batch_size, max_epochs, patience, device)
-        at_least("targets_per_user", targets_per_user, 1)
         self.targets_per_user = targets_per_user
 
     def _memory(self, sizes):
@@ -181,12 +175,8 @@ class BERT4Rec(SequentialModel):
         patience: int = 20,
         device: str = "cpu",
     ):
+        check(self.kind, {name: value for name, value in locals().items() if name not in ("self", "__class__")})
         super().__init__(width, layers, heads, dropout, max_length, lr, batch_size, max_epochs, patience, device)
-        if not (0 < mask_share < 1 and 0 <= last_share <= 1 and mask_share * max_length >= 1):
-            raise ValueError(
-                "Expected mask_share in (0, 1) and at least 1 / max_length, and last_share in [0, 1], "
-                f"found {mask_share} and {last_share} at max_length {max_length}; check params."
-            )
         self.mask_share = mask_share
         self.last_share = last_share
 
