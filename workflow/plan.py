@@ -46,7 +46,7 @@ def describe(study, snakemake):
     table = pd.DataFrame({"jobs": pd.Series(jobs, dtype=int)})
     table["cpu minutes, about"] = [round(_seconds(rule, count, study) / 60, 1) for rule, count in jobs.items()]
     minutes = table["cpu minutes, about"].sum()
-    kept = [name for name in MEGABYTES_A_SECOND if p.feature_cache or name == "audio"]
+    kept = list(MEGABYTES_A_SECOND)
     megabytes = _clips(study) * p.clip_seconds * sum(MEGABYTES_A_SECOND[name] for name in kept)
     lines = [
         f"study {study.name}: {_tracks(study)}, {_listeners(study)}, {len(p.backend_ids)} backends",
@@ -131,7 +131,7 @@ def _seconds(rule, count, study):
         each = [_seconds_a_clip(name) for name in stages.networks(p)]
         return fixed + np.mean(each) * count * _clips(study) * p.clip_seconds / 30
     if rule == "layers_and_pooling":
-        passing = 0 if p.layers_weights == SMALL_RANDOM else _seconds_a_clip(p.layers_backend) * p.clip_seconds / 30
+        passing = 0 if p.layers_backend == SMALL_RANDOM else _seconds_a_clip(p.layers_backend) * p.clip_seconds / 30
         return fixed + _clips(study) * (passing + SECONDS_A_PROBED_CLIP)
     if rule == "knn":
         return fixed + count * p.n_permutations * p.n_users * min(_n_tracks(study), 2000) * 7.5e-8

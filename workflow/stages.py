@@ -63,7 +63,7 @@ def trainings(parameters, extended):
         "61_hybrids": [*study.options("hybrid", "bimodal"), *(options for options in bert4rec if options.get("ids"))],
     }
     jobs = [(name, backend) for name in TRAINING if named[name] for backend in study.trained_on]
-    few = parameters.hybrid_backends
+    few = (study.one_backend, "artist")
     return [
         job for job in jobs if job[0] != "61_hybrids" or extended or job[1] in few or _is_done(study, job_name(*job))
     ]

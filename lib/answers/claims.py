@@ -14,6 +14,7 @@ from lib.evaluation.effects import differing, effect_sizes
 from lib.evaluation.results import Run
 
 AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "collaborative", "chance")
+DELTA_FRACTION = 0.05  # smallest effect of interest, as a share of what there is to gain; never edited after a run
 COLLABORATIVE = ("itemknn", "ease", "bpr", "lightgcn", "sasrec")  # kinds that learn from listening alone
 PERMUTATION_TEST = "max-T permutation over tracks, one-sided"
 TRAINED_TEST = "t against runs under permutations of tracks, pooled over backends, one-sided, Holm"
@@ -202,7 +203,7 @@ def mean_differences(study, recommender, split, metric):
 
 
 def smallest_effect(study, recommender, split, metric):
-    """δ: the share `delta_fraction` of what there is to gain on a split.
+    """δ: the share `DELTA_FRACTION` of what there is to gain on a split.
 
     Hot: `best_collaborative` − shuffled, mean over the backends. Cold: the artist's name − chance.
 
@@ -232,7 +233,7 @@ def smallest_effect(study, recommender, split, metric):
         low = np.nanmean([mean(Run(recommender, backend, "shuffled")) for backend in study.parameters.backend_ids])
     else:
         best, low = mean(Run(recommender, "artist")), mean(Run("chance"))
-    return study.parameters.delta_fraction * (best - low) if best > low else np.nan
+    return DELTA_FRACTION * (best - low) if best > low else np.nan
 
 
 def _heard(study, recommender):

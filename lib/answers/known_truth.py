@@ -57,6 +57,7 @@ class Size(NamedTuple):
 
 
 PLANTED = Size(400, 1000, 40, 24)
+LOOK_SEEDS, LOOK_NULL = 2, 20  # worlds of each planted kind, and with nothing, that notebook 74 draws itself
 NULL = Size(200, 150, 30, 24)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from lib import backends
 from lib.evaluation import probes
+from lib.evaluation.tags import separator_of, tag_matrix
 from lib.study.provenance import file_hash
 from lib.study.tables import upsert
 
@@ -28,7 +29,7 @@ def questions(study, tracks):
     ----------
     study : Study
         `mir_labels` says which columns and of what kind (class, number, key, tags), `mir_groups` which columns are
-        never on both sides of a fold, `probe_folds` how many there are.
+        never on both sides of a fold.
     tracks : DataFrame
 
     Returns
@@ -51,10 +52,10 @@ def questions(study, tracks):
         if kind == "key":
             values = _keys(tracks, label)
         elif kind == "tags":
-            values = probes.tag_matrix(values, groups, p.list_separator or ",", n_folds=p.probe_folds)
+            values = tag_matrix(values, groups, separator_of(values))
         rng = study.rng("mir", label)
         try:
-            planned[label] = probes.plan(values, groups, rng, task=KINDS[kind], n_folds=p.probe_folds)
+            planned[label] = probes.plan(values, groups, rng, task=KINDS[kind])
         except probes.ProbeError as error:
             refused[label] = str(error)
     return planned, refused

@@ -8,6 +8,15 @@ from lib.study import Study, load_parameters
 STUDIES = ("music4all_onion", "onion_sample")  # the first that has run is shown
 
 
+def public_study(study, needs):
+    """Return the first of `STUDIES` that has a file of results, or None."""
+    for name in STUDIES:
+        found = Study(load_parameters(name, {"runs_dir": study.parameters.runs_dir}))
+        if name != study.name and found.path(needs).is_file():
+            return found
+    return None
+
+
 def beside(study):
     """NDCG of what needs no audio, in a study and among real records.
 
@@ -28,10 +37,9 @@ def beside(study):
     """
     if study.world == "real":
         return None, "These are real records."
-    for name in STUDIES:
-        real = Study(load_parameters(name, {"runs_dir": study.parameters.runs_dir}))
-        if name != study.name and real.path("metrics.parquet").is_file():
-            return _side_by_side(study, real)
+    real = public_study(study, "metrics.parquet")
+    if real is not None:
+        return _side_by_side(study, real)
     return None, (
         "Real records have not been run: 'make workbook STUDY=onion_sample' needs the records that "
         "docs/cards/music4all_onion.md names. Nothing is known here of real listeners."

@@ -23,6 +23,8 @@ from lib.study.progress import progress as show
 from lib.study.progress import say
 from lib.study.tables import write_atomically
 
+UNTRAINED_SEED = 0  # of the draw of untrained twins
+CALIBRATION_CLIPS = 32  # train clips on which their batch-norm statistics are set
 DECODERS_BESIDE_GPU = 8  # threads; a network on the processor takes so much longer than decoding that one will do
 CLIPS_AHEAD = 16
 BUCKETS = 4  # batches' worth of clips that are sorted by length together
@@ -182,7 +184,7 @@ def network(name, tracks, parameters):
     tracks : DataFrame
         ``track_id, path`` of the clips that may be used for that, in a fixed order.
     parameters : Parameters
-        `layer`, `pooling`, `device`, `untrained_seed` and `calibration_clips` count where the adapter has the choice.
+        `layer`, `pooling` and `device` count where the adapter has the choice.
 
     Returns
     -------
@@ -198,9 +200,9 @@ def network(name, tracks, parameters):
     given |= {"layer": p.layer} if p.layer >= 0 else {}
     given |= {"pooling": p.pooling} if p.pooling else {}
     if name in backends.UNTRAINED.values():
-        given |= {"seed": p.untrained_seed}
+        given |= {"seed": UNTRAINED_SEED}
         if "calibration" in backends.options(name):
-            given |= {"calibration": calibration(tracks, name, p.calibration_clips)}
+            given |= {"calibration": calibration(tracks, name, CALIBRATION_CLIPS)}
     return backends.create(name, **{option: given[option] for option in backends.options(name) if option in given})
 
 

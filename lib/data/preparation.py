@@ -232,7 +232,6 @@ def _call(verb, study, folder, progress):
         "folder": resolve(folder),
         "cache": study.cache(p.dataset),
         "labels_table": resolve(p.labels_table) if p.labels_table else None,
-        "soundfont": resolve(p.soundfont) if p.soundfont else None,
         "progress": progress,
     }
     asked = inspect.signature(verb).parameters

@@ -17,6 +17,7 @@ from lib.study import SMALL_RANDOM, devices
 from lib.study.text import mean_with_interval
 
 _KEPT = ("mean_std", "max", "first")  # mean is the first half of mean_std
+MOST_TRACKS = 400  # of a study, drawn by whole recordings
 POOLINGS = ("mean", "mean_std", "max", "first")
 LABELS = {"mean": "mean", "mean_std": "mean and std", "max": "maximum", "first": "first frame"}
 
@@ -76,8 +77,7 @@ def network(tracks, parameters, cache):
     tracks : DataFrame
         ``track_id, path`` of clips that an untrained twin may be calibrated on.
     parameters : Parameters
-        `layers_backend`, and `layers_weights`: a folder, 'small_random' for a small random checkpoint in MERT's layout,
-        empty for where `lib.backends.checkpoints.locate` looks.
+        `layers_backend`: a backend, or 'small_random' for a small random checkpoint in MERT's layout.
     cache : Path
         Folder for that checkpoint.
 
@@ -88,22 +88,18 @@ def network(tracks, parameters, cache):
     Raises
     ------
     ValueError
-        If the backend has no layers, or small_random is asked of another than mert_95m.
+        If the backend has no layers.
     """
-    name, weights = parameters.layers_backend, parameters.layers_weights
-    if "layer" not in backends.options(name):
-        raise ValueError(f"Expected a backend with layers in layers_backend, found {name!r}; mert_95m is one.")
-    if weights == SMALL_RANDOM:
-        if name != "mert_95m":
-            raise ValueError(f"Expected mert_95m with layers_weights small_random, found {name!r}; name a folder.")
+    name = parameters.layers_backend
+    if name == SMALL_RANDOM:
         from lib.backends.small import mert_checkpoint
 
-        folder = mert_checkpoint(Path(cache) / "checkpoints", parameters.untrained_seed)
-        found = backends.create(name, weights=folder, device=devices.claim(parameters.device))
-        found.checkpoint = f"random weights of a small size (seed {parameters.untrained_seed})"
+        folder = mert_checkpoint(Path(cache) / "checkpoints", extraction.UNTRAINED_SEED)
+        found = backends.create("mert_95m", weights=folder, device=devices.claim(parameters.device))
+        found.checkpoint = f"random weights of a small size (seed {extraction.UNTRAINED_SEED})"
         return found
-    if weights:
-        return backends.create(name, weights=weights, device=devices.claim(parameters.device))
+    if "layer" not in backends.options(name):
+        raise ValueError(f"Expected a backend with layers in layers_backend, found {name!r}; mert_95m is one.")
     return extraction.network(name, tracks, parameters.model_copy(update={"layer": -1, "pooling": ""}))
 
 

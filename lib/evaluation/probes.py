@@ -24,10 +24,10 @@ STRENGTHS = {
     "key": (0.003, 0.03, 0.3),
     "tags": _RIDGE,
 }
+FOLDS = 5  # of groups; each is judged by what the others taught
 MODELS = ("linear", "mlp")
 MLP_STRENGTHS = (10.0, 100.0)  # alpha
 MLP_WIDTH = 32
-MOST_TAGS = 50
 _MOST_STEPS = 200
 _MLP_STEPS = 40
 
@@ -73,14 +73,14 @@ class Plan(NamedTuple):
     left_out: int
 
 
-def plan(labels, groups, rng, *, task="classification", n_folds=5, n_inner=3):
+def plan(labels, groups, rng, *, task="classification", n_folds=FOLDS, n_inner=3):
     """Draw the folds of a probe.
 
     Parameters
     ----------
     labels : sequence, shape (n,)
         Classes, or numbers for a regression; None, NaN and the empty text are no label. Keys as in
-        ``lib.evaluation.keys.NAMES``; tags as from `tag_matrix`, where a row without any is unlabelled.
+        ``lib.evaluation.keys.NAMES``; tags as from `lib.evaluation.tags.tag_matrix`, where a row without any is unlabelled.
     groups : sequence, shape (n,)
         Recording or artist: rows of one group are never on both sides, in outer and in inner folds.
     rng : numpy Generator
@@ -175,7 +175,7 @@ def score(vectors, drawn, model="linear"):
     return pd.DataFrame(rows, columns=[*columns, *(("exact",) if drawn.task == "key" else ())])
 
 
-def probe(vectors, labels, groups, rng, *, task="classification", n_folds=5, n_inner=3):
+def probe(vectors, labels, groups, rng, *, task="classification", n_folds=FOLDS, n_inner=3):
     """Draw folds and judge one space by them: `score` of `plan`, whose parameters and errors it has.
 
     Returns
@@ -225,39 +225,6 @@ def together(tracks, columns):
     rows, nodes = np.concatenate(rows), np.concatenate(nodes)
     links = coo_matrix((np.ones(len(rows)), (rows, nodes)), shape=(first_free, first_free))
     return connected_components(links, directed=False)[1][:n]
-
-
-def tag_matrix(lists, groups, separator=",", *, n_folds=5):
-    """Which track has which tag, of the commonest tags.
-
-    Parameters
-    ----------
-    lists : sequence of str, shape (n,)
-        Tags of a track; the empty text is none.
-    groups : sequence, shape (n,)
-        As for `plan`.
-    separator : str
-    n_folds : int
-        A tag has to be in twice as many groups, to be on both sides of every fold.
-
-    Returns
-    -------
-    DataFrame
-        0 and 1, one column a tag, commonest first, at most 50.
-
-    Examples
-    --------
-    >>> tag_matrix(["rock, live", "rock"], [0, 1], n_folds=1).columns.tolist()
-    ['rock']
-    """
-    long = pd.Series(lists).fillna("").astype(str).reset_index(drop=True).str.split(separator).explode().str.strip()
-    long = long[long != ""].rename("tag").rename_axis("row").reset_index().drop_duplicates()
-    groups = pd.factorize(np.asarray(groups).astype(str))[0]
-    spread = long.assign(group=groups[long["row"]]).groupby("tag")["group"].nunique()
-    counts = long["tag"].value_counts()
-    common = sorted(spread.index[spread >= 2 * n_folds], key=lambda tag: (-counts[tag], tag))[:MOST_TAGS]
-    wide = pd.crosstab(long["row"], long["tag"]).reindex(index=range(len(groups)), columns=common, fill_value=0)
-    return wide.rename_axis(index=None, columns=None)
 
 
 def summarise(folds, alpha=0.05):

@@ -33,6 +33,7 @@ from lib.study.progress import progress as show
 from lib.study.tables import read_parquet, write_parquet
 
 AXES = ("history", "catalogue")
+DRAWS = 3  # random subsets of each share
 DRAWLESS = ("knn", "mostpop", "itemknn", "pop", "recbole_itemknn", "ease")  # kinds in which nothing is drawn: cheap
 BY_VECTORS = ("knn", "shallow_net", "bert4rec")  # kinds to which a track is its vector, unless ids stand beside it
 METRIC = "NDCG"
@@ -130,31 +131,25 @@ def runs(study):
     Parameters
     ----------
     study : Study
-        `scarcity_recommenders` names them. KNN has all backends and labels, what is trained on vectors those of
-        `scarcity_backends`, by default the one backend of the study.
+        `scarcity_recommenders` names them. KNN has all backends and labels, what is trained on vectors the one backend
+        of the study.
 
     Returns
     -------
     dict of {Run: dict}
         Run to the options of its recommender, `kind` among them.
 
-    Raises
-    ------
-    ValueError
-        Where a name is not in the table of params.
     """
     p, found = study.parameters, {}
     for name in p.scarcity_recommenders:
         if name not in p.recommender_table:
-            raise ValueError(
-                f"Expected scarcity_recommenders among {', '.join(p.recommender_table)}, found {name!r}; check params."
-            )
+            continue  # inherited from base: this study has none of that name
         kind = p.recommender_table[name].get("kind", name)
         options = study.options(kind)[name]
         if kind == "knn":
             spaces = [*p.backend_ids, *p.label_columns]
         elif recommenders.needs_vectors(kind):
-            spaces = p.scarcity_backends or [study.one_backend]
+            spaces = [study.one_backend]
         else:
             spaces = [NO_BACKEND]
         found |= {Run(name, backend): options for backend in spaces if backend}
@@ -174,8 +169,7 @@ def hears_alone(study, name):
 
 def n_draws(study, options):
     """How often each share is drawn for a recommender: one that is trained costs more, and is drawn less often."""
-    p = study.parameters
-    return p.scarcity_draws if options["kind"] in DRAWLESS else p.scarcity_trainings
+    return DRAWS if options["kind"] in DRAWLESS else min(DRAWS, study.parameters.n_seeds)
 
 
 def collect(study, *, progress=show):
@@ -252,11 +246,11 @@ def _primary(scores, task):
 
 def _chance(study, todo):
     """Exact chance, which no share and no draw changes."""
-    frames, p = [], study.parameters
+    frames = []
     for split in results.judged(todo):
         own = _primary(evaluation.chance(todo[split], todo[split].cutoffs[0]), todo[split])
         for axis in AXES:
-            cells = itertools.product(shares(study), range(max(p.scarcity_draws, p.scarcity_trainings)))
+            cells = itertools.product(shares(study), range(DRAWS))
             frames += [own.assign(axis=axis, share=share, draw=draw) for share, draw in cells]
     return pd.concat(frames, ignore_index=True).assign(recommender=CHANCE, backend=NO_BACKEND)[COLUMNS]
 

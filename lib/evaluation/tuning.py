@@ -22,13 +22,10 @@ import pandas as pd
 from filelock import FileLock
 
 from lib.study.tables import write_atomically
+from lib.study.tuned import TuningError, read_file
 
 VALIDATION = ("val", "cold_val")
 DECIMALS = 9  # scores equal to so many decimals are equal: the first in the grid wins
-
-
-class TuningError(ValueError):
-    """A search cannot be made or read; the sentence says why."""
 
 
 def search(make, grid: dict, fit, validate, *, progress=None) -> tuple[pd.DataFrame, dict]:
@@ -331,49 +328,9 @@ def write(path, wanted: Search, table: pd.DataFrame, winner: dict, seed: int) ->
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
-        kept = dict(sorted((_read(path) | {wanted.name: entry}).items()))
+        kept = dict(sorted((read_file(path) | {wanted.name: entry}).items()))
         with write_atomically(path) as beside:
             beside.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read(path, name: str, kind: str, fixed: dict) -> dict:
-    """Options that a search chose for a recommender as it stands now; none where nobody has searched for that one.
-
-    Parameters
-    ----------
-    path : Path
-        ``params/tuned/<study>.json``; it need not exist.
-    name : str
-    kind : str
-        Of the recommender now.
-    fixed : dict
-        Options that the table of recommenders names now, without `kind`. What won beside others is no choice for
-        these, and is passed over until the next search.
-
-    Returns
-    -------
-    dict
-        Those of the winner; what was fixed stands in the table of recommenders.
-
-    Raises
-    ------
-    TuningError
-        For a damaged file, and where the name stood for another kind when it was tuned.
-
-    Examples
-    --------
-    >>> read("no such file", "bpr", "bpr", {})
-    {}
-    """
-    path = Path(path)
-    entry = _read(path).get(name)
-    if entry is None:
-        return {}
-    if entry["kind"] != kind:
-        raise TuningError(
-            f"Expected {name!r} in {path.name} to be of kind {kind}, found {entry['kind']}; run make extended again."
-        )
-    return entry["winner"] if entry["fixed"] == fixed else {}
 
 
 def keep(study) -> Path:
@@ -399,15 +356,6 @@ def keep(study) -> Path:
     with write_atomically(study.tuned) as beside:
         shutil.copyfile(found, beside)
     return study.tuned
-
-
-def _read(path: Path) -> dict:
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TuningError(f"Expected JSON in {path.name}, found: {error}; delete it and run make extended.") from None
 
 
 def in_words(options) -> str:

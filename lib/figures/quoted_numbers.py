@@ -124,7 +124,7 @@ def _of_parameters(study):
         ("n_bootstrap", as_number(p.n_bootstrap, 0)),
         ("n_worlds", as_number(p.n_worlds, 0)),
         ("alpha", f"{p.alpha:g}"),
-        ("delta_fraction", as_number(100 * p.delta_fraction, 0, unit="%")),
+        ("delta_fraction", as_number(100 * claims.DELTA_FRACTION, 0, unit="%")),
         ("seed", str(p.seed)),
         ("text_width", f"{p.text_width:g}in"),  # dimensions, which LaTeX reads: \demoMockTextWidth
         ("font_size", f"{p.font_size:g}pt"),

@@ -194,12 +194,14 @@ def compared(archive, recommender, backends=()):
     found, p = runs(archive), archive.study.parameters
     names = dict.fromkeys([*p.recommender_table, *p.variant_table])
     if recommender not in [*names, *KINDS]:  # a kind that this study leaves out is no slip: others fill up
-        raise ValueError(f"Expected compare_recommender among {', '.join(names)}, found {recommender!r}; name one.")
+        raise ValueError(
+            f"Expected a recommender to compare among {', '.join(names)}, found {recommender!r}; name one."
+        )
     own = {run.backend: run for run in found if run.recommender == recommender}
     for backend in backends:
         if backend not in own:
             raise ValueError(
-                f"Expected compare_backends of which {recommender!r} has lists ({', '.join(own) or 'none'}), found "
+                f"Expected backends to compare of which {recommender!r} has lists ({', '.join(own) or 'none'}), found "
                 f"{backend!r}; run its notebook on that backend, or name another."
             )
     first = [archive.study.one_backend] if archive.study.one_backend in own else []

@@ -279,11 +279,15 @@ def check_value(kind: str, name: str, value) -> None:
     if name not in fields:
         raise OptionError(_unknown_option(kind, name, list(fields)))
     try:
-        pydantic.TypeAdapter(Annotated[fields[name].annotation, *fields[name].metadata]).validate_python(
-            value, strict=True
-        )
+        _of_one(fields[name]).validate_python(value, strict=True)
     except pydantic.ValidationError as error:
         raise OptionError(_sentence(error.errors()[0] | {"loc": (name,)})) from None
+
+
+def _of_one(field):
+    """A validator of one field by itself."""
+    bounds = tuple(field.metadata)
+    return pydantic.TypeAdapter(Annotated[(field.annotation, *bounds)] if bounds else field.annotation)
 
 
 def defaults(kind: str) -> dict:

@@ -1,20 +1,17 @@
 """What is asked, where results lie, how they are written: parameters, paths, tables, progress, provenance."""
 
-from lib.study.study import (
+from lib.study.parameters import (
     MOCK,
     NO_LISTENERS,
     ROOT,
     SMALL_RANDOM,
     ParameterError,
     Parameters,
-    Study,
     check_parameters,
     load_parameters,
-    on_open,
-    open_study,
     parameters_digest,
-    resolve,
 )
+from lib.study.study import Study, on_open, open_study, resolve
 
 __all__ = [
     "MOCK",

@@ -2,192 +2,14 @@
 
 import ast
 import hashlib
-import json
 from pathlib import Path
-from typing import Any, Literal
 
-import pydantic
-import yaml
+from lib.study.parameters import MOCK, NO_LISTENERS, ROOT, Parameters, load_parameters
+from lib.study.tuned import read_tuned
 
-ROOT = Path(__file__).resolve().parents[2]
 TOY = "toy"  # whose values the cells of notebooks hold
 INJECTED = "# Parameters"  # first line of a cell that papermill injects
-MOCK, NO_LISTENERS = "mock", "none"  # values of listening_source besides data sets
-SMALL_RANDOM = "small_random"  # layers_weights: a small checkpoint, random, in MERT's layout
 LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
-
-
-class ParameterError(ValueError):
-    """A parameter is unknown or ill-typed; the sentence names it and the nearest known one."""
-
-
-class Parameters(pydantic.BaseModel):
-    """Everything that can be set in ``params/*.yaml``, on the command line or in a parameters cell.
-
-    What each means, with its unit, stands in ``params/base.yaml``.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    study_name: str = pydantic.Field(pattern=r"^[A-Za-z0-9_-]+$")
-    runs_dir: str
-    seed: int = pydantic.Field(ge=0)
-    dataset: str
-    dataset_folder: str
-    n_tracks: int = pydantic.Field(ge=2)
-    clip_seconds: float = pydantic.Field(gt=0)
-    soundfont: str
-    excerpt_step: float = pydantic.Field(gt=0)
-    labels_table: str
-    listening_source: str
-    listening_folder: str
-    log_file: str
-    log_columns: dict[str, str]
-    time_zone: str
-    listening_habits: Literal["even", "published", "fitted"]
-    public_log: str
-    public_study: str
-    n_users: int = pydantic.Field(ge=1)
-    tracks_per_user: float = pydantic.Field(gt=0)
-    content_strength: float = pydantic.Field(ge=0, le=1)
-    factor_weights: dict[str, float]
-    cold_share: float = pydantic.Field(ge=0, lt=1)
-    positives: Literal["all", "completed"]
-    split_preset: Literal["tamm2026", "tamm2024"]
-    test_date: str = pydantic.Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$")
-    val_users: Literal["published", "all"]
-    min_val_users: int = pydantic.Field(ge=1)
-    backend_ids: list[str]
-    backend: str
-    label_columns: dict[str, str]
-    layer: int = pydantic.Field(ge=-1)
-    pooling: Literal["", "mean", "max", "mean_std", "first"]
-    device: str
-    batch_size: int = pydantic.Field(ge=1)
-    feature_cache: bool
-    calibration_clips: int = pydantic.Field(ge=1)
-    untrained_seed: int = pydantic.Field(ge=0)
-    layers_backend: str
-    layers_weights: str
-    layers_tracks: int = pydantic.Field(ge=2)
-    probe_labels: list[str]
-    probe_folds: int = pydantic.Field(ge=2)
-    mir_labels: dict[str, Literal["class", "number", "key", "tags"]]
-    mir_groups: list[str]
-    mir_tracks: int = pydantic.Field(ge=2)
-    recommender_table: dict[str, dict[str, Any]]
-    tuning_grids: dict[str, dict[str, list[Any]]]
-    variant_table: dict[str, dict[str, Any]]
-    n_variant_seeds: int = pydantic.Field(ge=1)
-    scarcity_recommenders: list[str]
-    scarcity_backends: list[str]
-    scarcity_shares: list[float]
-    scarcity_draws: int = pydantic.Field(ge=1)
-    scarcity_trainings: int = pydantic.Field(ge=1)
-    trained_backends: list[str]
-    hybrid_backends: list[str]
-    n_seeds: int = pydantic.Field(ge=1)
-    n_trained_permutations: int = pydantic.Field(ge=5)
-    cutoffs_hot: list[int]
-    cutoffs_cold: list[int]
-    n_permutations: int = pydantic.Field(ge=19)
-    n_bootstrap: int = pydantic.Field(ge=100)
-    alpha: float = pydantic.Field(gt=0, lt=1)
-    n_worlds: int = pydantic.Field(ge=1)
-    delta_fraction: float = pydantic.Field(gt=0, lt=1)
-    n_calibration_seeds: int = pydantic.Field(ge=1)
-    n_calibration_null: int = pydantic.Field(ge=2)
-    relevant_by: str
-    same_recording: str
-    list_separator: str
-    tag_jaccard: float = pydantic.Field(gt=0, le=1)
-    retrieval_scaling: Literal["none", "centre", "standardise", "whiten"]
-    listener: str
-    compare_recommender: str
-    compare_backends: list[str] = pydantic.Field(max_length=2)
-    text_width: float = pydantic.Field(gt=0)
-    font_size: float = pydantic.Field(gt=0)
-    font_family: str
-
-
-def check_parameters(values, source):
-    """Check a complete set of parameters.
-
-    Parameters
-    ----------
-    values : dict
-        Name to value.
-    source : str
-        Where they come from, for the sentence.
-
-    Returns
-    -------
-
-    Parameters
-    ----------
-
-    Raises
-    ------
-    ParameterError
-        Naming the first unknown, missing or ill-typed parameter.
-
-    Examples
-    --------
-    >>> check_parameters({**load_parameters("toy").model_dump(), "n_user": 3}, "an example")
-    Traceback (most recent call last):
-    ...
-    lib.study.ParameterError: Unknown parameter 'n_user' in an example; did you mean 'n_users'?
-    """
-    import difflib
-
-    known = Parameters.model_fields
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-            raise ParameterError(f"Unknown parameter {name!r} in {source}; {hint}")
-    try:
-        return Parameters(**values)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise ParameterError(f"Missing parameter {name!r} in {source}; params/base.yaml says what it is.") from None
-        raise ParameterError(
-            f"Parameter {name!r} in {source}: {first['msg'].lower()}, found {first['input']!r}; see params/base.yaml."
-        ) from None
-
-
-def load_parameters(study_name, overrides=None):
-    """Parameters of a study: ``params/base.yaml`` < ``params/<study>.yaml`` < `overrides`.
-
-    Parameters
-    ----------
-    study_name : str
-        Name of a file in params/, without its ending.
-    overrides : dict, optional
-        Values given on a command line or in a notebook.
-
-    Returns
-    -------
-
-    Parameters
-    ----------
-
-    Examples
-    --------
-    >>> load_parameters("toy").clip_seconds
-    6.0
-    """
-    path = ROOT / "params" / f"{study_name}.yaml"
-    if not path.is_file():
-        found = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml") if p.stem != "base"))
-        raise ParameterError(f"Expected params/{study_name}.yaml, found no such file; the studies are {found}.")
-    merged = {}
-    for file in (ROOT / "params" / "base.yaml", path):
-        merged |= _read_yaml(file)
-        check_parameters(merged, f"params/{file.name}")
-    return check_parameters(merged | (overrides or {}), "the values given")
 
 
 _OPENED = {}  # functions that are called when a notebook opens its study, by name
@@ -370,15 +192,13 @@ class Study:
         named other options is passed over. What was not tuned itself takes what won for the recommender named like its
         kind, so that the two differ by what the table says alone.
         """
-        from lib.evaluation import tuning
-
         table = self.parameters.recommender_table.items()
         fixed = {
             name: {option: value for option, value in options.items() if option != "kind"}
             for name, options in table
             if options.get("kind", name) == kind
         }
-        tuned = {name: tuning.read(self.tuned, name, kind, options) for name, options in fixed.items()}
+        tuned = {name: read_tuned(self.tuned, name, kind, options) for name, options in fixed.items()}
         return {name: (tuned[name] or tuned.get(kind, {})) | options for name, options in fixed.items()}
 
     def relative(self, path):
@@ -397,25 +217,9 @@ class Study:
         return f"study {self.name} · {world} · seed {p.seed} · data {data}\n{provenance.versions_line()}"
 
 
-def parameters_digest(parameters, names):
-    """Short digest of some parameters' values, for deciding what a change touches."""
-    values = {name: value for name, value in parameters.model_dump().items() if name in names}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def resolve(path):
     """A path from a table or from params as one of this machine; relative ones count from the repository's root."""
     return ROOT / Path(path).expanduser()
-
-
-def _read_yaml(path):
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ParameterError(f"Expected YAML in params/{path.name}, found: {str(error).splitlines()[0]}.") from None
-    if not isinstance(values, dict):
-        raise ParameterError(f"Expected 'name: value' lines in params/{path.name}, found {type(values).__name__}.")
-    return values
 
 
 def _is_parameter(name, value):

@@ -58,7 +58,7 @@ def music4all_world(n_artists=60, seed=0):
 
 def brief(tmp_path):
     labels = {"key": "key", "tempo": "number"}
-    return study(tmp_path, backend_ids=["mfcc", "musicnn_msd"], mir_labels=labels, probe_folds=3)
+    return study(tmp_path, backend_ids=["mfcc", "musicnn_msd"], mir_labels=labels)
 
 
 def stored(opened, tracks, seed=0):

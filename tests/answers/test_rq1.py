@@ -176,7 +176,7 @@ def test_objections_come_by_how_far_a_reference_may_be_ahead(finished):
     assert found[0].startswith("beaten by the same network without training")
     assert found[1:] == ["one draw of the untrained twin's weights", "one world of 60 listeners and 2 backends"]
     assert "only 5 permutations" in rq1.objections(finished, differences, 0.01, 5)
-    real = Study(load_parameters("toy", {"listening_source": "onion"}))
+    real = Study(load_parameters("toy", {"listening_source": "yambda"}))
     beaten = differences[differences["against"] == "shuffled"].assign(ci_low=0.5)
     assert len(rq1.objections(real, beaten, 0.01, 999)) == 3  # where nothing objects, the design does
 

@@ -156,7 +156,7 @@ def test_random_weights_are_called_so_everywhere(tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"layers_backend": "mfcc"}, "backend with layers"), ({"layers_backend": "music2vec"}, "Expected mert_95m")],
+    [({"layers_backend": "mfcc"}, "backend with layers")],
 )
 def test_a_backend_without_layers_is_a_sentence(tmp_path, changes, words):
     with pytest.raises(ValueError, match=words):
@@ -170,8 +170,8 @@ def test_the_stage_runs_where_a_transformer_is_named(tmp_path):
     assert "22_layers_and_pooling" not in stages.last_notebooks(
         parameters(runs_dir=runs, layers_backend=""), extended=True
     )
-    with pytest.raises(ValueError, match="layers in layers_backend, found 'mfcc'"):
-        stages.check_backends(parameters(layers_backend="mfcc"))
+    with pytest.raises(ValueError, match="with layers, found 'mfcc'"):
+        parameters(layers_backend="mfcc")
 
 
 def test_extraction_goes_on_where_it_was(tmp_path):

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lib.evaluation import probes
 from lib.evaluation.probes import ProbeError, chosen, difference, plan, probe, score, summarise
+from lib.evaluation.tags import tag_matrix
 
 
 def rng(seed=0):
@@ -285,7 +286,7 @@ def test_tags_are_judged_by_roc_auc_and_fall_to_chance(model):
         ", ".join(tag for tag, value in zip(("rock", "live", "piano"), row, strict=False) if value > 0)
         for row in vectors
     ]
-    matrix = probes.tag_matrix(lists, groups)
+    matrix = tag_matrix(lists, groups)
     assert sorted(matrix.columns) == ["live", "piano", "rock"]
     drawn = plan(matrix, groups, rng(), task="tags")
     assert drawn.left_out == sum(not text for text in lists)
@@ -315,6 +316,6 @@ def test_groups_are_joined_by_any_of_several_columns():
 
 def test_rare_tags_are_left_out():
     lists = ["rock"] * 12 + ["rare"] * 3
-    assert probes.tag_matrix(lists, range(15)).columns.tolist() == ["rock"]
+    assert tag_matrix(lists, range(15)).columns.tolist() == ["rock"]
     with pytest.raises(ProbeError, match="Expected tags of 5 groups or more"):
-        plan(probes.tag_matrix(["a"] * 4, range(4)), range(4), rng(), task="tags")
+        plan(tag_matrix(["a"] * 4, range(4)), range(4), rng(), task="tags")

@@ -27,7 +27,7 @@ def study(tmp_path):
     """A small prepared study: 30 listeners, 24 tracks of which 18 hot, vectors of one backend, KNN and MostPop."""
     table = {"knn": {"kind": "knn", "scaling": "none"}, "mostpop": {"kind": "mostpop"}}
     names = {"recommender_table": table, "scarcity_recommenders": ["knn", "mostpop"], "backend_ids": ["mfcc"]}
-    more = {"label_columns": {}, "scarcity_shares": [0.5, 0.25], "n_bootstrap": 100, "scarcity_draws": 2}
+    more = {"label_columns": {}, "scarcity_shares": [0.5, 0.25], "n_bootstrap": 100}
     study = Study(load_parameters("toy", {"runs_dir": str(tmp_path), "backend": "mfcc"} | names | more))
     rng = np.random.default_rng(3)
     vectors = numbered_vectors(rng, 24)
@@ -172,17 +172,15 @@ def test_sizes_by_hand(study):
     assert found.loc[("catalogue", 0.5), "tracks"] == 9
 
 
-def test_an_unknown_recommender_is_a_sentence(study):
+def test_a_recommender_that_a_study_does_not_have_is_passed_over(study):
     other = Study(study.parameters.model_copy(update={"scarcity_recommenders": ["ease"]}))
-    with pytest.raises(ValueError, match="Expected scarcity_recommenders among knn, mostpop, found 'ease'"):
-        scarcity.runs(other)
+    assert scarcity.runs(other) == {}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "params").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_study_names_recommenders_of_its_table(path):
     p = load_parameters("toy" if path.stem == "base" else path.stem)
     assert set(p.scarcity_recommenders) <= set(p.recommender_table)
-    assert set(p.scarcity_backends) <= {*p.backend_ids, *p.label_columns}
 
 
 def test_what_learns_of_a_tracks_listeners_is_not_content_alone():

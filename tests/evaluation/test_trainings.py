@@ -174,7 +174,7 @@ def test_id_only_of_the_hybrid_is_elsa(study, todo):
 
 
 def test_options_that_need_audio_are_refused_without_it(study, todo):
-    with pytest.raises(ValueError, match="set targets to 'train'"):
+    with pytest.raises(ValueError, match="targets 'train' where"):
         trained.run_id_only(study, "x", HYBRID | {"targets": "all"}, todo, progress=silent)
 
 

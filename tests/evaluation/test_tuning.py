@@ -8,9 +8,10 @@ from scipy import stats
 
 from lib.backends.vectors import Vectors
 from lib.evaluation.metrics import tasks
-from lib.evaluation.tuning import Search, TuningError, close_calls, keep, noise, read, search, searches, tune, write
+from lib.evaluation.tuning import Search, TuningError, close_calls, keep, noise, search, searches, tune, write
 from lib.figures.recommenders import tuning_panels
 from lib.study import Study, load_parameters
+from lib.study.tuned import read_tuned as read
 
 
 def nothing(model):

@@ -223,9 +223,9 @@ def test_two_are_compared_as_named_or_the_first_two(archive):
         "musicnn_msd",
     ]
     assert archives.compared(archive, "mostpop") == [Run("mostpop"), Run("knn", "mfcc")]
-    with pytest.raises(ValueError, match="Expected compare_backends of which 'knn' has lists"):
+    with pytest.raises(ValueError, match="Expected backends to compare of which 'knn' has lists"):
         archives.compared(archive, "knn", ["vgg_msd"])
-    with pytest.raises(ValueError, match=r"Expected compare_recommender among knn, .*found 'bert4rek'"):
+    with pytest.raises(ValueError, match=r"Expected a recommender to compare among knn, .*found 'bert4rek'"):
         archives.compared(archive, "bert4rek")
 
 

@@ -11,6 +11,7 @@ import pytest
 from lib.evaluation import tuning
 from lib.recommenders import KINDS, create, options
 from lib.study import ROOT, ParameterError, load_parameters, open_study
+from lib.study import parameters as parameter_module
 from lib.study import study as studies
 from workflow import stages
 
@@ -62,7 +63,7 @@ def test_one_cell_holds_at_most_eight_parameters(path):
 def test_no_parameter_shadows_a_module():
     # papermill puts every key of a YAML file into the notebook's globals, over what was imported
     modules = {path.stem for path in (ROOT / "lib").rglob("*.py")}
-    assert not modules & set(studies.Parameters.model_fields)
+    assert not modules & set(parameter_module.Parameters.model_fields)
 
 
 def test_a_misspelt_parameter_is_named_with_its_neighbour():
@@ -85,7 +86,7 @@ def test_broken_yaml_is_a_sentence(tmp_path, monkeypatch):
     for name in ("base", "toy"):
         (tmp_path / "params" / f"{name}.yaml").write_text((ROOT / "params" / f"{name}.yaml").read_text())
     (tmp_path / "params" / "odd.yaml").write_text("study_name: [odd\n")
-    monkeypatch.setattr(studies, "ROOT", tmp_path)
+    monkeypatch.setattr(parameter_module, "ROOT", tmp_path)
     with pytest.raises(ParameterError, match=r"YAML in params/odd.yaml"):
         load_parameters("odd")
 

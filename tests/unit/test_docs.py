@@ -13,6 +13,7 @@ import yaml
 
 from lib import __main__ as command_line
 from lib import evaluation
+from lib.answers import claims
 from lib.backends import REGISTRY
 from lib.study import ROOT, Parameters, load_parameters
 
@@ -213,7 +214,7 @@ def test_the_glossary_says_what_the_code_does():
     page = (ROOT / "docs" / "glossary.md").read_text()
     base = load_parameters("demo")
     assert f"min({evaluation.LARGEST_DEFAULT}, candidates / {evaluation.CANDIDATES_PER_PLACE})" in page
-    assert f"smallest difference of interest: {base.delta_fraction:.0%}".replace("%", " %") in page
+    assert f"smallest difference of interest: {claims.DELTA_FRACTION:.0%}".replace("%", " %") in page
     assert f"every test is held to: {base.alpha:.0%}".replace("%", " %") in page
     assert f"{base.n_permutations} of them decide" in page
 
