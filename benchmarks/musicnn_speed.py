@@ -27,7 +27,7 @@ import soundfile  # noqa: E402
 import torch  # noqa: E402
 
 from lib.backends import LABELS, create, names  # noqa: E402
-from lib.backends.musicnn import log_mel  # noqa: E402
+from lib.backends.architectures.musicnn import log_mel  # noqa: E402
 from lib.data import audio  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent

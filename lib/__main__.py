@@ -124,14 +124,31 @@ def export(options):
     return 0
 
 
+def _backends():
+    """Lines on every backend: id, name, what it needs, licence."""
+    from lib import backends
+
+    lines = ["backends:"]
+    for name in backends.names(twins=False):
+        entry = backends.REGISTRY[name]
+        needs = "needs make extras; " * bool(entry.packages) + "needs published weights; " * bool(entry.files)
+        lines.append(f"  {name:<12} {backends.LABELS[name]:<14} {needs}{entry.licence}")
+    return "\n".join([*lines, "Published weights: docs/weights.md. What each backend is: docs/cards/backends.md."])
+
+
 def _parser():
     parser = argparse.ArgumentParser(
         prog="python -m lib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="embed|split|evaluate|import|export|weights")
 
-    verb = verbs.add_parser("embed", help="audio files -> one vector each, as Parquet (track_id = file stem, vector)")
-    verb.add_argument("backend", metavar="BACKEND", help="mfcc, musicnn_msd, musicnn_mtt, vgg_msd or vgg_mtt")
+    verb = verbs.add_parser(
+        "embed",
+        help="audio files -> one vector each, as Parquet (track_id = file stem, vector)",
+        epilog=_backends(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verb.add_argument("backend", metavar="BACKEND", help="an id of the list below")
     verb.add_argument("files", metavar="FILE", nargs="+", help="any format libsndfile reads; rows come in this order")
     verb.add_argument("--out", type=Path, required=True, metavar="V.parquet")
     verb.set_defaults(run=embed)

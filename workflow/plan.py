@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 
-from lib.backends import REGISTRY, packages
+from lib.backends import REGISTRY, checkpoints
 from lib.backends.vectors import VectorStore
 from lib.data import sources
 from lib.data.sources.recordings import SUFFIXES
@@ -62,7 +62,7 @@ def describe(study, snakemake):
 def _missing(study):
     """What the study's sources say is not there, or is not as published."""
     p = study.parameters
-    needed = [packages.missing(name) for name in stages.networks(p) if name in REGISTRY]
+    needed = [checkpoints.missing(name) for name in stages.networks(p) if name in REGISTRY]
     found = [sentence for sentence in needed if sentence]
     if p.dataset in sources.GENERATED and p.listening_source in (MOCK, NO_LISTENERS) and not found:
         return ["missing: nothing; this study makes what it needs"]

@@ -9,7 +9,7 @@ import nbformat
 import yaml
 
 from lib import backends, recommenders
-from lib.backends import packages, pseudo
+from lib.backends import checkpoints, pseudo
 from lib.backends.imported import is_ready_made
 from lib.data import sources
 from lib.study import MOCK, NO_LISTENERS, ROOT, Study, load_parameters, parameters_digest, resolve
@@ -122,7 +122,7 @@ def check_backends(parameters):
 def check_weights(parameters):
     """Refuse a study with a network that cannot run here, before anything starts; what a hub has is fetched now."""
     for name in networks(parameters):
-        sentence = packages.missing(name, fetch=True) if name in backends.REGISTRY else None
+        sentence = checkpoints.missing(name, fetch=True) if name in backends.REGISTRY else None
         if sentence:
             raise ValueError(sentence)
 

@@ -1,17 +1,20 @@
-"""Published weights: where they are, how they are read without unpickling code, and that they fit a network exactly.
+"""What a backend needs from elsewhere: published weights, read without running their code, and optional packages.
 
-Public: `locate`, `preferred`, `digest`, `load_state`, `load_strictly`, `CheckpointError`.
+Public: `locate`, `preferred`, `digest`, `load_state`, `load_strictly`, `package_folder`, `package_module`, `missing`,
+`CheckpointError`.
 """
 
 import contextlib
 import hashlib
+import importlib
+import importlib.util
 import os
 import pickle
 import re
 import zipfile
 from pathlib import Path
 
-from lib.backends import REGISTRY
+from lib.backends.registry import REGISTRY
 
 FOLDER_VARIABLE = "WORKBOOK_WEIGHTS"
 _MOST_NAMED = 5
@@ -65,10 +68,10 @@ def locate(name, weights="", revision=None, files=None, *, fetch=True):
     files = tuple(files or entry.files)
     folder = Path(weights) if weights else _own_folder(name)
     if folder is not None:
-        missing = [file for file in files if not preferred(folder / file).is_file()]
-        if missing:
+        absent = [file for file in files if not preferred(folder / file).is_file()]
+        if absent:
             raise CheckpointError(
-                f"Expected {_listed(files)} of {name} in {folder}, found no {_listed(missing)}; copy what is missing "
+                f"Expected {_listed(files)} of {name} in {folder}, found no {_listed(absent)}; copy what is missing "
                 f"there from {_source(entry, revision)}."
             )
         return folder
@@ -190,12 +193,12 @@ def load_strictly(network, state, ignore=()):
     """
     wanted = network.state_dict()
     state = {_present_name(key, wanted): value for key, value in state.items() if not _any(ignore, key)}
-    missing = sorted(set(wanted) - set(state))
+    absent = sorted(set(wanted) - set(state))
     unexpected = sorted(set(state) - set(wanted))
-    if missing or unexpected:
+    if absent or unexpected:
         raise CheckpointError(
             f"Expected a checkpoint with exactly the {len(wanted)} weights of {type(network).__name__}, found "
-            f"{_listed(missing)} missing and {_listed(unexpected)} unexpected; it is of another network or version."
+            f"{_listed(absent)} missing and {_listed(unexpected)} unexpected; it is of another network or version."
         )
     other = [key for key in wanted if wanted[key].shape != state[key].shape]
     if other:
@@ -204,6 +207,95 @@ def load_strictly(network, state, ignore=()):
             f" ({len(other)} such weights); the checkpoint is of another size."
         )
     network.load_state_dict(state, strict=True)
+
+
+def package_folder(package, backend):
+    """Find where a package is installed, without importing it or what it depends on.
+
+    Parameters
+    ----------
+    package : str
+        Name that is imported.
+    backend : str
+        Id, for the sentence.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    CheckpointError
+        If it is not installed.
+
+    Examples
+    --------
+    >>> package_folder("numpy", "mfcc").name
+    'numpy'
+    """
+    found = importlib.util.find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise _not_installed(package, backend)
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def package_module(package, backend):
+    """Import an optional package.
+
+    Parameters
+    ----------
+    package, backend : str
+        As in `package_folder`.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    CheckpointError
+        If it, or a package that it needs, is not installed.
+
+    Examples
+    --------
+    >>> package_module("numpy", "mfcc").float32(1)
+    np.float32(1.0)
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise _not_installed(error.name or package, backend) from error
+
+
+def missing(backend, *, fetch=False):
+    """Say what a backend needs that is not on this machine; no weights are read.
+
+    Parameters
+    ----------
+    backend : str
+        Id in the registry.
+    fetch : bool
+        Fetch weights that lie on a hub, where there is a connection, instead of missing them.
+
+    Returns
+    -------
+    str or None
+        A sentence; None where it can run.
+
+    Examples
+    --------
+    >>> missing("mfcc") is None
+    True
+    """
+    entry = REGISTRY[backend]
+    try:
+        for package in entry.packages:
+            package_folder(package, backend)
+        if entry.files:
+            locate(backend, fetch=fetch)
+    except CheckpointError as error:
+        return str(error)
+    return None
 
 
 def _source(entry, revision):
@@ -222,18 +314,25 @@ def _snapshot(name, hub, revision, files, fetch):
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    missing = list(files)
+    absent = list(files)
     for cached_alone in (True, False) if fetch else (True,):  # a complete cache needs no connection
         with contextlib.suppress(HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError):
             found = snapshot_download(hub, revision=revision, allow_patterns=list(files), local_files_only=cached_alone)
             folder = Path(found)
-            missing = [file for file in files if not (folder / file).is_file()]
-        if not missing:
+            absent = [file for file in files if not (folder / file).is_file()]
+        if not absent:
             return folder
     raise CheckpointError(
-        f"Expected {_listed(missing)} of {name} in a local folder or from {hub} on the Hugging Face hub (revision "
+        f"Expected {_listed(absent)} of {name} in a local folder or from {hub} on the Hugging Face hub (revision "
         f"{revision or 'main'}), found neither; put them into ${FOLDER_VARIABLE}/{name}, pass weights=FOLDER, or run "
         "once with a connection, HF_HUB_OFFLINE unset and HF_HOME where the cache is to be."
+    )
+
+
+def _not_installed(package, backend):
+    return CheckpointError(
+        f"Expected the optional package {package} for {backend}, found it not installed; run `make extras`, or install "
+        "it as requirements-extra.txt says."
     )
 
 

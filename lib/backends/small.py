@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.backends.mert import network
+from lib.backends.networks.mert import network
 from lib.study.tables import write_atomically
 
 SIZES = {

@@ -1,7 +1,8 @@
 """One colour, one marker, one name and one place in every figure for each backend, recommender, control and label.
 
 Colours stay apart for normal, deuteranopic and protanopic eyes (tests/unit/test_looks.py measures it); what comes close
-in grey has another marker. Order is that of the tables below.
+in grey has another marker. Order is that of the tables below; a backend's module in lib/backends/networks says how it
+looks.
 """
 
 import zlib
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.path import Path
 
-from lib.backends.names import LABELS
+from lib.backends import LABELS, REGISTRY
 
 GREY = "#8a8a8a"
 LABEL_PALETTE = [
@@ -37,26 +38,12 @@ def _bar(width, height):
     return Path([(width * x, height * y) for x, y in corners], closed=True)
 
 
-_FOUR, _TURNED, _SIX, _THREE = (4, 1, 0), (4, 1, 45), (6, 1, 0), (3, 1, 0)  # stars of so many rays
+_FOUR, _TURNED, _THREE = (4, 1, 0), (4, 1, 45), (3, 1, 0)  # stars of so many rays
 _LYING, _STANDING = _bar(1, 0.4), _bar(0.4, 1)
+_BARS = {"lying": _LYING, "standing": _STANDING}
 BACKENDS = {
-    "mfcc": ("#7a7a7a", "o"),
-    "musicnn_msd": ("#0072b2", "s"),
-    "musicnn_mtt": ("#56b4e9", "D"),
-    "vgg_msd": ("#d55e00", "^"),
-    "vgg_mtt": ("#e69f00", "v"),
-    "mert_95m": ("#b6ce92", _LYING),
-    "mert_330m": ("#001879", _STANDING),
-    "music2vec": ("#9286aa", "d"),
-    "musicfm": ("#613100", "p"),
-    "encodecmae": ("#c2aa55", "h"),
-    "jukebox": ("#49180c", "*"),
-    "mule": ("#182449", "<"),
-    "muq": ("#3149b6", ">"),
-    "muq_mulan": ("#1886ff", _FOUR),
-    "crepe": ("#9eaa92", _TURNED),
-    "crepe_tiny": ("#9ecece", _SIX),
-    "vibenet": ("#aa6d49", _THREE),
+    name: (entry.colour, _BARS.get(entry.marker, entry.marker)) for name, entry in REGISTRY.items() if entry.colour
+} | {
     "artist": ("#000000", "P"),
     "genre": ("#444444", "X"),
     "factors": ("#615579", "H"),

@@ -6,10 +6,12 @@ import pytest
 import soundfile
 import torch
 
-from lib.backends import conformer, create, extraction, mert, small, waveform
-from lib.backends.frames import POOLINGS, FrameBackend
+from lib.backends import create, extraction, small
+from lib.backends.architectures import conformer, waveform
+from lib.backends.architectures.frames import POOLINGS, FrameBackend
+from lib.backends.architectures.waveform import WaveformBackend
+from lib.backends.networks import mert
 from lib.backends.vectors import VectorStore
-from lib.backends.waveform import WaveformBackend
 from lib.evaluation import layers
 from lib.study import load_parameters
 from workflow import stages

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.backends import create, musicnn
+from lib.backends import create
+from lib.backends.architectures import musicnn
 from lib.backends.weights import convert
 from lib.data import audio
 

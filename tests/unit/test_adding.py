@@ -12,7 +12,8 @@ import yaml
 from worlds import RNG, ndcg, pairs, small
 
 from lib import backends, evaluation, recommenders
-from lib.backends import extraction
+from lib.backends import extraction, networks
+from lib.backends.registry import discover
 from lib.backends.vectors import Vectors, VectorStore
 from lib.evaluation import results, trainings
 from lib.evaluation.results import Run
@@ -25,7 +26,7 @@ EXAMPLES = {re.match(r"# (\S+)\n", text)[1]: text for text in re.findall(r"```py
 RATE = 22050
 
 
-def add(package, registry, text, name, tmp_path, monkeypatch):
+def add(package, register, registry, text, name, tmp_path, monkeypatch):
     """Put a file into a package, as far as Python can tell, and let it register itself."""
     for table in registry:
         for key, value in [(key, table.get(key)) for key in table]:
@@ -34,7 +35,7 @@ def add(package, registry, text, name, tmp_path, monkeypatch):
     (tmp_path / name).write_text(text)
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
     before = [set(table) for table in registry]
-    package._register_own()
+    register()
     for table, known in zip(registry, before, strict=True):
         for key in set(table) - known:
             monkeypatch.setitem(table, key, table.pop(key))
@@ -42,15 +43,23 @@ def add(package, registry, text, name, tmp_path, monkeypatch):
 
 @pytest.fixture
 def chroma(tmp_path, monkeypatch):
-    text = EXAMPLES["lib/backends/own_chroma.py"]
-    add(backends, [backends.REGISTRY, backends.LABELS], text, "own_chroma.py", tmp_path, monkeypatch)
+    text = EXAMPLES["lib/backends/networks/own_chroma.py"]
+    add(networks, discover, [backends.REGISTRY, backends.LABELS], text, "own_chroma.py", tmp_path, monkeypatch)
     return backends.create("chroma")
 
 
 @pytest.fixture
 def nearest(tmp_path, monkeypatch):
     text = EXAMPLES["lib/recommenders/own_nearest_track.py"]
-    add(recommenders, [recommenders.KINDS], text, "own_nearest_track.py", tmp_path, monkeypatch)
+    add(
+        recommenders,
+        recommenders._register_own,
+        [recommenders.KINDS],
+        text,
+        "own_nearest_track.py",
+        tmp_path,
+        monkeypatch,
+    )
     return recommenders.create("nearest_track")
 
 
@@ -160,18 +169,23 @@ def test_the_params_of_the_example_are_a_study(nearest):
     assert jobs == [("40_shallow_net", name) for name in ("mfcc", "chroma", "artist", "genre")]
 
 
-BACKEND = (backends, (backends.REGISTRY, backends.LABELS), "lib/backends/own_chroma.py")
-RECOMMENDER = (recommenders, (recommenders.KINDS,), "lib/recommenders/own_nearest_track.py")
+BACKEND = (networks, discover, (backends.REGISTRY, backends.LABELS), "lib/backends/networks/own_chroma.py")
+RECOMMENDER = (
+    recommenders,
+    recommenders._register_own,
+    (recommenders.KINDS,),
+    "lib/recommenders/own_nearest_track.py",
+)
 
 
 @pytest.mark.parametrize(
-    ("package", "tables", "path", "sentence"),
+    ("package", "register", "tables", "path", "sentence"),
     [
         (*BACKEND, "new ids of backends in own_chroma.py, found 'mfcc'"),
         (*RECOMMENDER, "new kind of recommender in own_nearest_track.py, found 'knn'"),
     ],
 )
-def test_a_name_that_is_taken_is_refused(package, tables, path, sentence, tmp_path, monkeypatch):
+def test_a_name_that_is_taken_is_refused(package, register, tables, path, sentence, tmp_path, monkeypatch):
     text = EXAMPLES[path].replace('"chroma": Entry', '"mfcc": Entry').replace('"nearest_track"', '"knn"')
     with pytest.raises(ValueError, match=sentence):
-        add(package, tables, text, Path(path).name, tmp_path, monkeypatch)
+        add(package, register, tables, text, Path(path).name, tmp_path, monkeypatch)

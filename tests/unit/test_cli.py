@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from lib import backends
 from lib.__main__ import main
 from lib.study import ROOT
 
@@ -37,6 +38,17 @@ def test_help_says_what_there_is(verb, capsys):
         main([*verb, "--help"])
     assert stop.value.code == 0
     assert "usage" in capsys.readouterr().out
+
+
+def test_help_of_embed_lists_every_backend_with_what_it_needs_and_its_licence(capsys):
+    with pytest.raises(SystemExit):
+        main(["embed", "--help"])
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    for name in backends.names(twins=False):
+        assert lines[name].endswith(backends.REGISTRY[name].licence)
+    assert "needs make extras" in lines["crepe"]
+    assert "needs published weights" in lines["mert_95m"]
+    assert "needs" not in lines["mfcc"].split("none needed")[0]
 
 
 @pytest.mark.parametrize("words", [[], ["embed"], ["sing"], ["evaluate", "a", "b", "--k", "many"]])
