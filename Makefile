@@ -4,10 +4,11 @@ PYTHON ?= python3.11
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 SET ?=
 BACKEND ?=
+REDRAW ?=
 OPTIONS ?=
 # 00_index is read first and run last
 NOTEBOOKS = $(wildcard notebooks/[1-9]*.ipynb) notebooks/00_index.ipynb
-RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET))
+RUN = .venv/bin/python workflow/workbook.py $(STUDY) --cores $(CORES) $(if $(SET),--set $(SET)) $(if $(BACKEND),--backend $(BACKEND)) $(if $(REDRAW),--redraw)
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
@@ -16,6 +17,7 @@ export OMP_NUM_THREADS = 1
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo "  STUDY=demo      which file of params/ (toy, hybrid, onion_sample, my_dataset …)    SET='n_users=300 seed=7' changes parameters"
+	@echo "  BACKEND=crepe   one backend more, kept for later runs of the study                   REDRAW=1 draws figures of earlier drawing code anew"
 
 workbook: .venv/.ready ## run a study from audio to answers (STUDY=demo), in parallel, resuming where it stopped
 	@echo "workbook: study $(STUDY), results in runs/$(STUDY); stop it any time, the next run goes on from there"
@@ -53,7 +55,6 @@ lab: .venv/.ready ## JupyterLab on the notebooks; every one runs as it is on the
 
 notebooks: .venv/.ready-test ## run every notebook on the toy study and store its outputs in place
 	.venv/bin/python workflow/refresh.py
-	.venv/bin/python workflow/notebook_table.py
 
 extras: .venv/.ready-extra ## backends inside other packages: crepe, crepe_tiny, vibenet, mule (100 MB; vibenet and mule-torch are GPL-3.0)
 

@@ -64,7 +64,7 @@ for line in sys.stdin:
 FIRST_CALL = """
 import sys, time
 import torch
-from lib import audio
+from lib.data import audio
 from lib.backends import create, musicnn
 torch.set_num_threads(1)
 wall = time.perf_counter()

@@ -17,14 +17,8 @@ from lib.figures.looks import named
 from lib.study import ROOT
 from lib.study.answers import decision, read_answers
 from lib.study.tables import write_folder_atomically
-from workflow import pages
+from workflow import dag, pages
 
-STAGES = {"1": "Data", "2": "Spaces", "3": "Recommenders", "4": "Recommenders", "5": "Recommenders"} | {
-    "6": "Recommenders",
-    "7": "Answers",
-    "8": "Listening",
-    "9": "Thesis",
-}
 FOLDERS = {"docs": "Definitions and choices", "docs/cards": "Cards", "benchmarks": "Measurements"}
 ANSWERED_IN = {"rq1": "70_rq1_viability", "rq2": "71_rq2_backends", "rq3": "72_rq3_mir_correlation"}
 _FAILED = ".failed"
@@ -215,7 +209,8 @@ def start_page(study, groups, documents, failed, readme, pictures):
         names = ", ".join(f"`{name.removesuffix(_FAILED)}`" for name in failed)
         lines += ["## Left out", f"These copies failed and are not part of the book: {names}."]
     names = {
-        stage: [f"notebooks/{name}" for name in groups if STAGES.get(name[0]) == stage] for stage in STAGES.values()
+        chapter: [f"notebooks/{name}" for name in groups if dag.CHAPTERS.get(name[0]) == chapter]
+        for chapter in dag.CHAPTERS.values()
     }
     names["Thesis"] += ["figures"] * bool(pictures)
     names[FOLDERS["docs"]] = ["readme", *(f"docs/{path.stem}" for path in documents["docs"])]

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.evaluation import tuning
 from lib.figures import export, thesis_preview
-from lib.study import ROOT, Study
+from lib.study import ROOT
 from lib.study.answers import QUESTIONS, read_answers
-from workflow import stages
+from workflow import workbook
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
         )
         return 0
     try:
-        study = Study(stages.parameters_of(options.study, stages.parse_overrides(options.set)))
+        study, _ = workbook.opened(options.study, options.set)
         print(STEPS[options.step](study))
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"make: {error}", file=sys.stderr)

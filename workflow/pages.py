@@ -8,7 +8,7 @@ import re
 import nbformat
 
 from lib.figures.looks import named
-from workflow import stages
+from workflow import digests
 
 _FENCE = re.compile(r"(^```.*?^```[^\n]*$|``[^`]+``|`[^`\n]+`)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[([^\[\]]*)\]\(([^()\s]+)\)")
@@ -91,7 +91,7 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
     injected = next((cell.source for cell in notebook.cells if _has(cell, "injected-parameters")), "")
     notebook.cells = [cell for cell in notebook.cells if not _has(cell, "injected-parameters")]
     for number, cell in enumerate(notebook.cells):
-        parameters = stages.names_parameters(cell)
+        parameters = digests.names_parameters(cell)
         cell.metadata = _folded(cell, parameters) if cell.cell_type == "code" else {}
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "markdown":

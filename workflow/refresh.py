@@ -14,18 +14,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import nbformat
 
 from lib.study.tables import write_atomically
-from workflow import stages
+from workflow import dag, maps
 
 
 def main():
-    """Execute and store; ``00_index`` is read first and run last."""
+    """Execute and store, then write the tables that come from the graph of jobs."""
     from nbclient import NotebookClient
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="notebooks, such as 30_knn; all by default")
     names = parser.parse_args().names
     os.environ |= {"WORKBOOK_LOG": os.devnull, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    for path in in_stage_order():
+    for row in dag.ROWS:  # in stage order, the index last
+        path = dag.NOTEBOOKS / f"{row.notebook}.ipynb"
         if names and path.stem not in names:
             continue
         notebook = nbformat.read(path, as_version=4)
@@ -35,12 +36,7 @@ def main():
         with write_atomically(path) as beside:
             nbformat.write(stripped(notebook), beside)
         print(path.name, flush=True)
-
-
-def in_stage_order():
-    """Paths of the notebooks, the index last."""
-    paths = sorted(stages.NOTEBOOKS.glob("[0-9]*.ipynb"))
-    return [*paths[1:], paths[0]]
+    maps.write()
 
 
 def stripped(notebook):

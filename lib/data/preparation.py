@@ -228,11 +228,12 @@ def _listening_folder(study):
 def _call(verb, study, folder, progress):
     """Call a data set's verb with what it asks for by name."""
     p = study.parameters
-    offered = p.model_dump() | {
+    offered = {
         "folder": resolve(folder),
         "cache": study.cache(p.dataset),
         "labels_table": resolve(p.labels_table) if p.labels_table else None,
         "progress": progress,
     }
     asked = inspect.signature(verb).parameters
-    return verb(**{name: value for name, value in offered.items() if name in asked})
+    own = {name: getattr(p, name) for name in asked if name in type(p).model_fields}
+    return verb(**own | {name: value for name, value in offered.items() if name in asked})

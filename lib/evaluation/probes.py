@@ -80,7 +80,7 @@ def plan(labels, groups, rng, *, task="classification", n_folds=FOLDS, n_inner=3
     ----------
     labels : sequence, shape (n,)
         Classes, or numbers for a regression; None, NaN and the empty text are no label. Keys as in
-        ``lib.evaluation.keys.NAMES``; tags as from `lib.evaluation.tags.tag_matrix`, where a row without any is unlabelled.
+        ``lib.evaluation.keys.NAMES``; tags as from `lib.evaluation.tags.tag_matrix`, a row without any is unlabelled.
     groups : sequence, shape (n,)
         Recording or artist: rows of one group are never on both sides, in outer and in inner folds.
     rng : numpy Generator

@@ -19,6 +19,8 @@ METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", 
 NO_BACKEND = "none"
 MEAN_OF_SEEDS = -1
 TEST_SPLITS = ("hot_test", "cold_test")
+LAYOUT = "2"  # of a study's folder, in its file .layout; raised when older results must not be mixed with newer ones
+KEPT = ("data", "given", "vectors.lance", "executed", "logs", "manifest.json")  # when data change; all else goes
 
 
 @dataclass(frozen=True)
@@ -107,24 +109,37 @@ def save_data(study, tables):
             write_parquet(table, path)
     changed = before != provenance.data_fingerprint(study.path("data"))
     if changed:
-        folders = (
-            "recommendations",
-            "per_user",
-            "checkpoints",
-            "done",
-            "failed",
-            "layers.lance",
-            "scarcity",
-            "figures",
-        )
-        for folder in folders:
-            shutil.rmtree(study.path(folder), ignore_errors=True)
-        for name in ("metrics", "permutations", "training", "comparisons", "layers", "mir_probes", "worlds"):
-            study.path(f"{name}.parquet").unlink(missing_ok=True)
-        for name in ("answers.json", "tuned.json"):
-            study.path(name).unlink(missing_ok=True)
+        forget_results(study)
+        study.path(".layout").write_text(LAYOUT)
     begin(study)
     return changed
+
+
+def forget_results(study, keep=()):
+    """Delete what a study's jobs made of its data: everything in its folder but what does not follow from the data.
+
+    Kept are `KEPT` and hidden files: data, vectors (each is of a clip and a network), and the records of runs.
+
+    Parameters
+    ----------
+    study : Study
+    keep : iterable of str
+        Further names in the study's folder that stay.
+    """
+    for path in study.path().glob("[!.]*"):
+        if path.name in {*KEPT, *keep}:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_of_earlier_layout(study):
+    """Tell whether a study's folder holds results of another layout than today's."""
+    layout = study.path(".layout")
+    there = any(path.name not in KEPT for path in study.path().glob("[!.]*"))
+    return there and (not layout.is_file() or layout.read_text() != LAYOUT)
 
 
 def run(study, name, model, todo):
@@ -290,14 +305,14 @@ def save_comparisons(study, frame):
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         kept = read_parquet(path) if path.is_file() else frame.head(0)
-        kept = kept[_of_backends(study, kept) != _of_backends(study, frame).all()]
+        kept = kept[of_backends(study, kept) != of_backends(study, frame).all()]
         both = pd.concat([part for part in (kept, frame) if len(part)], ignore_index=True)
         write_parquet(both.sort_values(order[:9], ignore_index=True), path)
     return frame
 
 
-def _of_backends(study, frame):
-    """Which comparisons are of two backends, real vectors both."""
+def of_backends(study, frame):
+    """Tell which comparisons are of two backends, real vectors both, as a Series of bool."""
     return frame["backend_b"].isin(study.parameters.backend_ids) & (frame["control_b"] == "real")
 
 

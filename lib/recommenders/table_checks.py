@@ -23,8 +23,8 @@ def check_tables(parameters, base_names=()):
     ----------
     parameters : Parameters
     base_names : sequence of str
-        Recommenders and labels of params/base.yaml: lists and tables that a study inherits may name them, though its own table
-        does not; they are passed over.
+        Recommenders and labels of params/base.yaml: lists and tables that a study inherits may name them, though its
+        own table does not; they are passed over.
 
     Raises
     ------

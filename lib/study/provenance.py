@@ -28,7 +28,7 @@ PACKAGES = (
 NAME = __name__.split(".")[0]
 TREE = Path(__file__).resolve().parents[__name__.count(".")]  # the folder that holds the library
 _MODULE = re.compile(rf"{NAME}(\.\w+)+")
-BY_JOB = ("seconds", "peak_megabytes")  # entries of a manifest that hold something of each job
+BY_JOB = ("seconds", "peak_megabytes", "digest", "drawn_by")  # entries of a manifest that hold something of each job
 
 
 def file_hash(path, length=16):

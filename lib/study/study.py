@@ -1,7 +1,9 @@
 """A study: its parameters, checked against one model, and the paths of its results."""
 
 import ast
+import functools
 import hashlib
+import os
 from pathlib import Path
 
 from lib.study.parameters import MOCK, NO_LISTENERS, ROOT, Parameters, load_parameters
@@ -9,6 +11,7 @@ from lib.study.tuned import read_tuned
 
 TOY = "toy"  # whose values the cells of notebooks hold
 INJECTED = "# Parameters"  # first line of a cell that papermill injects
+READS = "WORKBOOK_READS"  # environment variable: a file that takes the name of every parameter that a notebook reads
 LITERALS = (str, int, float, bool, list, dict, tuple, type(None))
 
 
@@ -64,7 +67,22 @@ def open_study(namespace):
     _seed(parameters.seed)
     for function in _OPENED.values():
         function(study)
-    return study
+    return Study(_Noted(**parameters.model_dump())) if READS in os.environ else study
+
+
+class _Noted(Parameters):
+    """Parameters whose reads are noted: ``workflow/execute.py`` holds them against ``workflow/dag.py``."""
+
+    def __getattribute__(self, name):
+        if name in Parameters.model_fields:
+            _note(name)
+        return super().__getattribute__(name)
+
+
+@functools.cache
+def _note(name):
+    with open(os.environ[READS], "a") as file:
+        file.write(f"{name}\n")
 
 
 def _given(namespace):

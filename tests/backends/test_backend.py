@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib import audio
 from lib.backends import LABELS, REGISTRY, UNTRAINED, Backend, backend, create, twins
 from lib.backends.architectures import conformer, jukebox, muq_mulan, musicnn, waveform
 from lib.backends.networks import mfcc
+from lib.data import audio
 
 TRAINED = ["musicnn_msd", "musicnn_mtt", "vgg_msd", "vgg_mtt"]
 # those whose weights are in the repository; the others are tested at small size in files of their own

@@ -6,8 +6,8 @@ import pytest
 
 from lib.backends import REGISTRY, checkpoints
 from lib.backends.checkpoints import CheckpointError
-from lib.study import load_parameters
-from workflow import stages
+from lib.study import Study, load_parameters
+from workflow import workbook
 
 
 @pytest.fixture(autouse=True)
@@ -52,13 +52,13 @@ def test_a_package_that_is_there_but_does_not_import_is_a_sentence():
 
 
 def test_a_study_whose_network_cannot_run_is_refused_before_it_starts():
-    stages.check_weights(load_parameters("toy"))
+    workbook.check_weights(Study(load_parameters("toy")))
     with pytest.raises(ValueError, match=r"of mert_95m in a local folder or from m-a-p/MERT-v1-95M"):
-        stages.check_weights(load_parameters("toy", {"backend_ids": ["mfcc", "mert_95m"]}))
+        workbook.check_weights(Study(load_parameters("toy", {"backend_ids": ["mfcc", "mert_95m"]})))
 
 
 def test_the_plan_knows_what_every_network_costs():
-    from workflow import plan
+    from workflow import dag
 
-    assert all(plan._seconds_a_clip(name) > plan.SECONDS_A_DECODED_CLIP for name in REGISTRY)
-    assert plan._seconds_a_clip("onion_musicnn") < 0.01
+    assert all(dag.seconds_per_clip(name) > dag.SECONDS_PER["decoded clip"] for name in REGISTRY)
+    assert dag.seconds_per_clip("onion_musicnn") < 0.01

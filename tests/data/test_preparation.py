@@ -8,7 +8,7 @@ from lib.data import preparation
 from lib.evaluation import results
 from lib.study import Study, load_parameters
 from lib.study.answers import read_answers
-from workflow import stages
+from workflow import digests
 
 
 def study_of(tmp_path, name="toy", **overrides):
@@ -84,11 +84,11 @@ def test_edited_sources_change_what_the_workflow_goes_by(tmp_path):
 
     (tmp_path / "plays.csv").write_text("user_id,track_id,timestamp\n")
     study = study_of(tmp_path, dataset="recordings", dataset_folder=str(tmp_path), listening_source="recordings")
-    before = stages.sources_digest(study.parameters)
-    assert before == stages.sources_digest(study.parameters)
+    before = digests.sources_digest(study.parameters)
+    assert before == digests.sources_digest(study.parameters)
     (tmp_path / "plays.csv").write_text("user_id,track_id,timestamp\nu,t,2024-01-01\n")
-    assert stages.sources_digest(study.parameters) != before
-    assert stages.sources_digest(load_parameters("toy")) == ""
+    assert digests.sources_digest(study.parameters) != before
+    assert digests.sources_digest(load_parameters("toy")) == ""
 
 
 @pytest.mark.parametrize(

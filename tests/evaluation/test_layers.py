@@ -13,8 +13,8 @@ from lib.backends.architectures.waveform import WaveformBackend
 from lib.backends.networks import mert
 from lib.backends.vectors import VectorStore
 from lib.evaluation import layers
-from lib.study import load_parameters
-from workflow import stages
+from lib.study import Study, load_parameters
+from workflow import dag
 
 RATE = 24000
 TINY = {
@@ -166,12 +166,13 @@ def test_a_backend_without_layers_is_a_sentence(tmp_path, changes, words):
 
 
 def test_the_stage_runs_where_a_transformer_is_named(tmp_path):
-    runs = str(tmp_path)  # where make extended has not run
-    assert "22_layers_and_pooling" in stages.last_notebooks(parameters(runs_dir=runs), extended=True)
-    assert "22_layers_and_pooling" not in stages.last_notebooks(parameters(runs_dir=runs), extended=False)
-    assert "22_layers_and_pooling" not in stages.last_notebooks(
-        parameters(runs_dir=runs, layers_backend=""), extended=True
-    )
+    def runs(extended, **changes):  # where make extended has not run
+        found = dag.jobs(Study(parameters(runs_dir=str(tmp_path), **changes)), extended)
+        return "22_layers_and_pooling" in {job.name for job in found}
+
+    assert runs(True)
+    assert not runs(False)
+    assert not runs(True, layers_backend="")
     with pytest.raises(ValueError, match="with layers, found 'mfcc'"):
         parameters(layers_backend="mfcc")
 

@@ -314,7 +314,7 @@ def test_what_was_found_with_other_parameters_is_not_kept(tmp_path, monkeypatch,
 
     parameters = load_parameters("toy")
     monkeypatch.setattr("lib.study.study.ROOT", tmp_path)
-    monkeypatch.setattr("workflow.stages.parameters_of", lambda name, overrides: parameters)
+    monkeypatch.setattr("workflow.workbook.load_parameters", lambda name, overrides: parameters)
     study = Study(parameters)
     table = pd.DataFrame({"validation": [0.5]})
     write(study.path("tuned.json"), Search("ease", "ease", {}, {"l2": [3.0]}), table, {"l2": 3.0}, 0)
@@ -329,16 +329,20 @@ def test_what_was_found_with_other_parameters_is_not_kept(tmp_path, monkeypatch,
 
 def test_a_notebook_of_named_recommenders_depends_on_what_was_tuned(tmp_path, monkeypatch):
     """Canary: baselines of demo would not be made again after another search."""
-    from workflow import stages
+    from workflow import dag, digests
 
     file = tmp_path / "tuned.json"
     monkeypatch.setattr(Study, "tuned", file)
     parameters = load_parameters("toy")
     names = ("60_baselines", "21_inspect_embeddings")
-    before = [stages.digest(name, parameters) for name in names]
+
+    def found():
+        return [digests.digest(Study(parameters), dag.Job(dag.ROW[name])) for name in names]
+
+    before = found()
     file.write_text('{"bpr": {"kind": "bpr", "winner": {"lr": 0.1}}}')
-    first = [stages.digest(name, parameters) for name in names]
+    first = found()
     file.write_text('{"bpr": {"kind": "bpr", "winner": {"lr": 0.2}}}')
-    second = [stages.digest(name, parameters) for name in names]
+    second = found()
     assert len({before[0], first[0], second[0]}) == 3
     assert before[1] == first[1] == second[1]

@@ -79,7 +79,8 @@ def test_a_dropped_name_is_no_parameter():
 
 def test_parameters_are_checked_within_two_seconds_and_without_anything_heavy():
     heavy = ["torch", "transformers", "recbole", "matplotlib", "lancedb", "librosa"]
-    code = f"import sys\nfrom lib.study import load_parameters\nload_parameters('demo')\nprint([n for n in {heavy} if n in sys.modules])"
+    loaded = f"[name for name in {heavy} if name in sys.modules]"
+    code = f"import sys\nfrom lib.study import load_parameters\nload_parameters('demo')\nprint({loaded})"
     started = time.process_time()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

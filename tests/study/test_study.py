@@ -13,7 +13,7 @@ from lib.recommenders import KINDS, create, options
 from lib.study import ROOT, ParameterError, load_parameters, open_study
 from lib.study import parameters as parameter_module
 from lib.study import study as studies
-from workflow import stages
+from workflow import digests
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 STUDIES = sorted(path.stem for path in (ROOT / "params").glob("*.yaml") if path.stem != "base")
@@ -24,7 +24,7 @@ def parameters_cell(path):
 
 
 def parameters_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if stages.names_parameters(cell)]
+    return [cell for cell in nbformat.read(path, as_version=4).cells if digests.names_parameters(cell)]
 
 
 def assigned(source):

@@ -15,11 +15,11 @@ from lib import backends, evaluation, recommenders
 from lib.backends import extraction, networks
 from lib.backends.registry import discover
 from lib.backends.vectors import Vectors, VectorStore
-from lib.evaluation import results, trainings
+from lib.evaluation.metrics import results, trainings
 from lib.evaluation.results import Run
 from lib.study import ROOT, Study, check_parameters, load_parameters
 from lib.study.tables import write_parquet
-from workflow import stages
+from workflow import dag
 
 PAGE = (ROOT / "docs" / "adding.md").read_text()
 EXAMPLES = {re.match(r"# (\S+)\n", text)[1]: text for text in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)}
@@ -165,8 +165,8 @@ def test_the_params_of_the_example_are_a_study(nearest):
     base = yaml.safe_load((ROOT / "params" / "base.yaml").read_text())
     found = Study(check_parameters(base | values, "docs/adding.md"))
     assert found.named("nearest_track") == {"nearest_track": {}}
-    jobs = stages.trainings(found.parameters, extended=False)
-    assert jobs == [("40_shallow_net", name) for name in ("mfcc", "chroma", "artist", "genre")]
+    jobs = [job.name for job in dag.jobs(found) if job.row.notebook in dag.TRAININGS]
+    assert jobs == [f"40_shallow_net.{name}" for name in ("mfcc", "chroma", "artist", "genre")]
 
 
 BACKEND = (networks, discover, (backends.REGISTRY, backends.LABELS), "lib/backends/networks/own_chroma.py")

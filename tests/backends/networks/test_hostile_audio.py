@@ -24,17 +24,11 @@ import soundfile
 import soxr
 import torch
 
-<<<<<<<< HEAD:tests/backends/test_hostile_audio.py
 from lib import backends
-from lib.backends import REGISTRY, conformer, crepe, encodecmae, extraction, jukebox, mert, muq_mulan, music2vec
-from lib.backends.vectors import VectorStore
-========
-from lib import backends, extraction
-from lib.backends import REGISTRY
+from lib.backends import REGISTRY, extraction
 from lib.backends.architectures import conformer, crepe, encodecmae, jukebox, muq_mulan
 from lib.backends.networks import mert, music2vec
-from lib.vectors import VectorStore
->>>>>>>> 435f9beb39acb23567905ff7b43a5a9756961e41:tests/backends/networks/test_hostile_audio.py
+from lib.backends.vectors import VectorStore
 
 PACKAGES = {"crepe": ["torchcrepe"], "vibenet": ["vibenet", "onnxruntime"], "mule": ["mule_torch"]}
 EVERY = pytest.mark.parametrize("name", REGISTRY)
