@@ -20,6 +20,9 @@ from lib.study.ids import pair_positions, positions
 from lib.study.tables import read_parquet
 from lib.study.text import mean_with_interval, signed_with_interval
 
+__all__ = ["artist_sentence", "artist_table", "by_artist", "overlap_sentence", "same_artist", "training_overlap"]
+
+
 OWN, OTHER, NEW = "own artist", "another artist of train", "artist absent from train"
 NOT_OWN = "all but own artist"  # OTHER and NEW
 UNSTATED = "artist not stated"

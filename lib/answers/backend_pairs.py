@@ -15,6 +15,21 @@ from lib.evaluation import correlation, results, statistics
 from lib.evaluation.effects import differing, minimum_detectable_difference
 from lib.evaluation.results import Run
 
+__all__ = [
+    "agreement",
+    "arranged",
+    "as_comparisons",
+    "compare_pairs",
+    "detectable",
+    "groups",
+    "ranks",
+    "scores",
+    "seed_differences",
+    "together",
+    "verdicts",
+]
+
+
 TEST = "max-T over all pairs by flipping signs of listeners, two-sided"
 TEST_BOTH = "larger p of two max-T over all pairs: flipping signs of listeners, and permutations of tracks; two-sided"
 FEWEST_PERMUTATIONS = 19  # with fewer no p lies at .05 or below

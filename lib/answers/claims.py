@@ -13,6 +13,9 @@ from lib.evaluation import results, statistics
 from lib.evaluation.effects import differing, effect_sizes
 from lib.evaluation.results import Run
 
+__all__ = ["comparisons", "judged", "mean_differences", "overview", "smallest_effect"]
+
+
 AGAINST = ("shuffled", "untrained", "random", "profile_swap", "id_only", "artist", "mostpop", "collaborative", "chance")
 DELTA_FRACTION = 0.05  # smallest effect of interest, as a share of what there is to gain; never edited after a run
 COLLABORATIVE = ("itemknn", "ease", "bpr", "lightgcn", "sasrec")  # kinds that learn from listening alone

@@ -10,6 +10,9 @@ from lib.backends import scaling
 from lib.backends.vectors import Vectors
 from lib.evaluation import results, statistics
 
+__all__ = ["PAPER_RECOMMENDERS", "SOURCE", "beside_published", "by_width", "costs", "frontier", "published"]
+
+
 SOURCE = "arXiv 2604.23077"
 # Left: as the published table calls it. Its Cosine compares raw vectors, as knn_raw does.
 PAPER_RECOMMENDERS = {

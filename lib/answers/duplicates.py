@@ -12,6 +12,9 @@ from lib.study import resolve
 from lib.study.provenance import file_hash
 from lib.study.tables import read_parquet
 
+__all__ = ["duplicate_sentence", "duplicates", "recordings", "without_duplicates"]
+
+
 SAME = 0.999  # cosine of standardised vectors, from which two tracks count as one recording
 ROWS_AT_A_TIME = 2048
 FILE, NEAR = "file", "vectors"  # criteria besides the name of a column

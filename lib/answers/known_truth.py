@@ -22,6 +22,21 @@ from lib.data.mock.taste import factor_block
 from lib.evaluation.permutations import permute_knn
 from lib.recommenders.knn import KNN
 
+__all__ = [
+    "LOOK_NULL",
+    "LOOK_SEEDS",
+    "NULL",
+    "PLANTED",
+    "TASKS",
+    "WORLDS",
+    "catalogue",
+    "draw_blur",
+    "embed",
+    "measure",
+    "probe_scores",
+]
+
+
 TASKS = {  # true factors, each a MIR task, and how `lib.evaluation.probes` judges it
     "instrument_family": "classification",
     "tempo": "regression",

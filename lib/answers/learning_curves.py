@@ -24,6 +24,9 @@ from lib.evaluation.scarcity import CHANCE
 from lib.study.answers import setting
 from lib.study.text import signed_with_interval
 
+__all__ = ["against", "by_panel", "curve", "differences", "flips", "limits", "sentence", "smallest"]
+
+
 RUN = ["recommender", "backend"]
 PANEL = ["split", "axis"]
 BETTER, WORSE, UNDECIDED = "better", "worse", "undecided"

@@ -15,6 +15,9 @@ from lib.evaluation.tags import separator_of, tag_matrix
 from lib.study.provenance import file_hash
 from lib.study.tables import upsert
 
+__all__ = ["MEAN_Z", "common", "informative", "mean_z", "measured", "questions", "scores", "spaces"]
+
+
 KINDS = {"class": "classification", "number": "regression", "key": "key", "tags": "tags"}
 MEAN_Z = "mean z"
 TIMES_SE = 2  # a probe is informative where backends spread by more than so many of its standard errors

@@ -17,6 +17,8 @@ from lib.data.mock.taste import FACTORS
 from lib.evaluation import probes
 from lib.evaluation.correlation import exact_correlation
 
+__all__ = ["over_study"]
+
 
 def probe_scores(tracks, vectors, rng, *, groups="score_id", n_folds=3, n_inner=2):
     """Mean score of the probes of `lib.evaluation.probes` for every task and backend.

@@ -11,6 +11,9 @@ import pandas as pd
 from lib.answers import cost
 from lib.backends import PAPER_NAMES
 
+__all__ = ["by_protocol", "recommender_scores", "scores"]
+
+
 FILE = Path(__file__).with_name("published") / "mir_scores.csv"
 COLUMNS = ["backend", "checkpoint", "task", "dataset", "metric", "value", "probe protocol", "source", "confidence"]
 MIXED = "mixed (self-reported, differing protocols)"  # what arXiv 2409.08987 put side by side

@@ -5,6 +5,9 @@ import pandas as pd
 from lib.evaluation import results
 from lib.study import Study, load_parameters
 
+__all__ = ["beside", "public_study"]
+
+
 STUDIES = ("music4all_onion", "onion_sample")  # the first that has run is shown
 
 

@@ -18,6 +18,24 @@ from lib.answers.rq3 import arrangement_test
 from lib.evaluation.correlation import exact_correlation, smallest_p
 from lib.evaluation.statistics import holm, max_t
 
+__all__ = [
+    "ARRANGEMENT",
+    "BEST",
+    "BY_BOTH",
+    "PAIRING",
+    "PAIRS",
+    "PRIMARY",
+    "RANKED",
+    "RECOVERED",
+    "above_nominal",
+    "correlations",
+    "null",
+    "table",
+    "target_reached",
+    "what_so_few_decide",
+]
+
+
 ALPHA = 0.05
 TARGET = 0.95  # share of worlds in which the planted task should be recovered
 PRIMARY = "mean z"  # of all four probes; that of RQ3 is of those alone that tell backends apart

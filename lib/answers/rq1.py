@@ -13,6 +13,9 @@ from lib.answers import claims
 from lib.evaluation import effects
 from lib.study.answers import decision, setting
 
+__all__ = ["answer_rq1", "by_recommender", "cannot_conclude", "objections", "side_information", "verdicts"]
+
+
 ROBUST_SHARE = 0.8  # of the backends must agree: for one verdict on a recommender, and for the instrument to work
 REFERENCES = {  # what may do as well as real vectors, as an objection says it
     "shuffled": "its vectors shuffled over tracks",

@@ -13,6 +13,9 @@ from lib.data.mock.taste import true_factors
 from lib.evaluation import correlation, effects
 from lib.study.answers import decision, setting
 
+__all__ = ["answer_rq2", "cannot_say", "compare_with_oracle", "oracle_scores"]
+
+
 ORACLE_TEST = "true factors against every backend, max-T by flipping signs of listeners, two-sided"
 
 

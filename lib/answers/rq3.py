@@ -15,6 +15,20 @@ from lib.evaluation import correlation, results, statistics
 from lib.evaluation.statistics import max_t
 from lib.study.answers import decision, setting
 
+__all__ = [
+    "answer_rq3",
+    "arrangement_p",
+    "correlations",
+    "no_primary",
+    "paired",
+    "power",
+    "primary",
+    "published_correlations",
+    "recommender_scores",
+    "table",
+]
+
+
 PRIMARY = {"label": mir.MEAN_Z, "model": "linear", "recommender": "knn"}  # declared before any figure; on cold tracks
 TEST = "exact permutation over pairings of backends, Spearman, two-sided"
 BOTH_TESTS = f"{TEST}, and permutation of vectors over tracks; the larger p"

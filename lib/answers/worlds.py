@@ -17,6 +17,9 @@ from lib.data.mock.taste import FACTORS
 from lib.evaluation import results, statistics
 from lib.study.tables import write_parquet
 
+__all__ = ["beside_users", "differences", "listeners", "over_worlds", "save", "summary"]
+
+
 SCALING = "standardise"
 FILE = "worlds.parquet"
 COLUMNS = ("study", "world", "backend", "split", "metric", "k", "value", "n_users", "weights")

@@ -9,6 +9,23 @@ from lib.backends.backend import Backend
 from lib.backends.entries import Entry
 from lib.backends.registry import LABELS, PAPER_NAMES, REGISTRY, UNTRAINED, create, discover, names, options
 
-__all__ = ["LABELS", "PAPER_NAMES", "REGISTRY", "UNTRAINED", "Backend", "Entry", "create", "names", "options"]
+__all__ = [
+    "LABELS",
+    "PAPER_NAMES",
+    "REGISTRY",
+    "UNTRAINED",
+    "Backend",
+    "Entry",
+    "checkpoints",
+    "create",
+    "extraction",
+    "imported",
+    "names",
+    "options",
+    "pseudo",
+    "scaling",
+    "vectors",
+]
+
 
 discover()

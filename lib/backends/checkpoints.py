@@ -16,6 +16,9 @@ from pathlib import Path
 
 from lib.backends.registry import REGISTRY
 
+__all__ = ["FOLDER_VARIABLE", "missing"]
+
+
 FOLDER_VARIABLE = "WORKBOOK_WEIGHTS"
 _MOST_NAMED = 5
 # torch renamed the two halves of a weight normalisation; published checkpoints have the old names

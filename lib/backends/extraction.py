@@ -23,6 +23,9 @@ from lib.study.progress import progress as show
 from lib.study.progress import say
 from lib.study.tables import write_atomically
 
+__all__ = ["extract", "network"]
+
+
 UNTRAINED_SEED = 0  # of the draw of untrained twins
 CALIBRATION_CLIPS = 32  # train clips on which their batch-norm statistics are set
 DECODERS_BESIDE_GPU = 8  # threads; a network on the processor takes so much longer than decoding that one will do

@@ -20,6 +20,9 @@ from lib.backends.vectors import Vectors
 from lib.study import resolve
 from lib.study.provenance import file_hash
 
+__all__ = ["fill", "is_ready_made"]
+
+
 PREFIX = "onion_"
 GIVEN = "given_"  # imported once by ``python -m lib import``
 SUFFIXES = (".tsv.bz2", ".tsv", ".csv")

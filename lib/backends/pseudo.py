@@ -11,6 +11,9 @@ from lib.backends.vectors import Vectors, VectorStore
 from lib.data.mock.taste import true_factors
 from lib.study.tables import read_parquet
 
+__all__ = ["FACTORS", "random_vectors", "stored"]
+
+
 FACTORS = "factors"
 MOST_LABELS = 8192
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+__all__ = ["SCALINGS"]
+
+
 SCALINGS = ("none", "centre", "standardise", "whiten")
 MIN_COMPONENTS = 10  # whitening to fewer components keeps too little of a vector to compare tracks by
 TRACKS_PER_COMPONENT = 10

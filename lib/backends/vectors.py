@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
+__all__ = ["VectorStore", "track_by_backend"]
+
 
 @dataclass(frozen=True)
 class Vectors:

@@ -6,6 +6,9 @@ import pyarrow.parquet as pq
 from lib.data import splits, stream
 from lib.study.tables import EVENTS
 
+__all__ = ["readings"]
+
+
 READINGS = {  # which outcomes count as liked
     "every listen, skips too": EVENTS,
     "played or completed": ("play", "complete"),

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+__all__ = ["labels", "listening", "split", "tasks"]
+
 
 def labels(tracks):
     """What is known of the tracks: for each column how many have it, how many values it has, and an example.

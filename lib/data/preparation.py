@@ -14,6 +14,8 @@ from lib.evaluation import results
 from lib.study import MOCK, resolve
 from lib.study.tables import check
 
+__all__ = ["check_sources", "heard_tracks", "prepare", "public_profile", "save", "tracks"]
+
 
 class PreparationError(ValueError):
     """A study's sources do not go together; the sentence says which and why."""

@@ -17,6 +17,9 @@ from scipy.spatial.distance import jensenshannon
 from lib.data.logs import read_log
 from lib.study.provenance import write_json
 
+__all__ = ["cautions", "compare", "month_of", "profile", "public_profile", "summary"]
+
+
 PUBLIC = Path(__file__).resolve().parent / "profiles" / "music4all_onion_month.json"
 VERSION = 2  # of the file's keys
 SMALLEST_CELL = 5  # listeners, pairs or tracks that share a value in a written histogram

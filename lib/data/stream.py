@@ -20,6 +20,9 @@ from lib.data import splits
 from lib.data.logs import ROWS, TIME
 from lib.study.tables import UTC_MICROSECONDS, write_atomically
 
+__all__ = ["leakage"]
+
+
 MEMORY_LIMIT = "2GB"
 SCHEMA = pa.schema(
     [

@@ -13,6 +13,9 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+__all__ = ["cannot_decide", "leave_one_out", "smallest_p", "thresholds"]
+
+
 METHODS = ("spearman", "kendall")
 MOST_EXACT = 12  # points up to which Spearman's null distribution is counted out, ties or none
 MOST_ENUMERATED = 9  # points up to which all pairings of tied Kendall are gone through: 362,880

@@ -16,6 +16,21 @@ from lib.evaluation import probes, statistics
 from lib.study import SMALL_RANDOM, devices
 from lib.study.text import mean_with_interval
 
+__all__ = [
+    "MOST_TRACKS",
+    "POOLINGS",
+    "AllLayers",
+    "choice_table",
+    "compare",
+    "means",
+    "network",
+    "plans",
+    "probe_all",
+    "sample",
+    "separate",
+]
+
+
 _KEPT = ("mean_std", "max", "first")  # mean is the first half of mean_std
 MOST_TRACKS = 400  # of a study, drawn by whole recordings
 POOLINGS = ("mean", "mean_std", "max", "first")

@@ -15,6 +15,9 @@ from lib.evaluation.trainings import ID_ONLY
 from lib.study.tables import read_parquet
 from lib.study.text import mean_with_interval
 
+__all__ = ["beyond_accuracy", "by_history", "by_popularity", "overview", "table"]
+
+
 MEASURES = ("NDCG", "Coverage", "Gini", "Novelty", "PopularityLift", "Diversity", "KnownArtist")
 OF_PLAYS = ("Novelty", "PopularityLift")  # the same for all cold tracks, which nobody has played
 VECTORS, IDS, LISTENING = "vectors", "ids alone", "listening alone"

@@ -7,6 +7,8 @@ from lib.backends import scaling
 from lib.evaluation import retrieval
 from lib.evaluation.statistics import RESAMPLES
 
+__all__ = ["agreement", "layout", "nearest"]
+
 
 def nearest(vectors, query, k, kind="standardise"):
     """The k tracks nearest to one, by cosine of scaled vectors.

@@ -11,6 +11,9 @@ from lib.data.realism import month_of, profile, summary
 from lib.evaluation import results
 from lib.study.tables import read_parquet
 
+__all__ = ["described", "fit_table", "fit_words", "groups", "nearest_public", "overlap_words", "together", "told_apart"]
+
+
 DRAWN = 2000  # public tracks that are asked for their neighbours, and drawn on the map
 BLOCK = 500  # tracks compared at a time
 FOLDS = 5

@@ -27,6 +27,9 @@ from lib.recommenders.knn import KNN, VANISHED, best_scaling, check_vectors, pro
 from lib.recommenders.ranking import RESOLUTION, distinct_rows
 from lib.study.ids import pair_positions
 
+__all__ = ["permute_knn"]
+
+
 GRAM_LIMIT = 4000  # tracks; beyond, matrices of tracks x tracks cost more than they save and KNN is refitted
 COMPARISONS = 2**22  # relevant pairs x candidates compared at one time
 

@@ -11,6 +11,9 @@ import pandas as pd
 
 from lib.evaluation import keys
 
+__all__ = ["FOLDS", "SCORES", "chosen"]
+
+
 SCORES = {
     "classification": "balanced accuracy",
     "regression": "R²",

@@ -14,6 +14,31 @@ from lib.study.answers import begin
 from lib.study.tables import read_parquet, remove, upsert, write_parquet
 from lib.study.text import mean_with_interval
 
+__all__ = [
+    "LAYOUT",
+    "MEAN_OF_SEEDS",
+    "METRIC_COLUMNS",
+    "NO_BACKEND",
+    "TEST_SPLITS",
+    "Run",
+    "at_primary",
+    "current",
+    "forget",
+    "forget_results",
+    "is_of_earlier_layout",
+    "judged",
+    "of_backends",
+    "parts",
+    "per_user",
+    "run",
+    "save_comparisons",
+    "save_permutations",
+    "save_run",
+    "table",
+    "tasks",
+]
+
+
 RUN_KEYS = ["split", "recommender", "backend", "control"]  # what is saved anew replaces all there was of it
 METRIC_COLUMNS = ["study", *RUN_KEYS, "seed", "metric", "k", "value", "ci_low", "ci_high", "n_users"]
 NO_BACKEND = "none"

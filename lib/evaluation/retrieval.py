@@ -26,6 +26,20 @@ from lib.evaluation.metrics import discounts
 from lib.recommenders.knn import unit_rows
 from lib.recommenders.ranking import RESOLUTION, top_k
 
+__all__ = [
+    "CUTOFFS",
+    "LARGEST",
+    "RetrievalError",
+    "beats_shuffled",
+    "by_recording",
+    "hits",
+    "movable",
+    "ndcg",
+    "nearest",
+    "relevance",
+]
+
+
 CUTOFFS = (5, 10)
 LARGEST = 10
 BLOCK_BYTES = 2**27  # of similarities, or gains, at a time

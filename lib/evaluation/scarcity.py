@@ -32,6 +32,9 @@ from lib.study.ids import sorted_ids
 from lib.study.progress import progress as show
 from lib.study.tables import read_parquet, write_parquet
 
+__all__ = ["collect", "hears_alone", "primary_backends", "sizes"]
+
+
 AXES = ("history", "catalogue")
 DRAWS = 3  # random subsets of each share
 DRAWLESS = ("knn", "mostpop", "itemknn", "pop", "recbole_itemknn", "ease")  # kinds in which nothing is drawn: cheap

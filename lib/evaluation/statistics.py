@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+__all__ = ["holm", "randomisation_p"]
+
+
 RESAMPLES = 2000
 DRAWS_AT_A_TIME = 2**22
 FEWEST_PERMUTATIONS = 5  # of a trained model

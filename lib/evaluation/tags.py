@@ -5,6 +5,9 @@ import pandas as pd
 
 from lib.evaluation.probes import FOLDS
 
+__all__ = ["separator_of"]
+
+
 MOST_TAGS = 50
 
 

@@ -16,6 +16,9 @@ from lib.study import devices
 from lib.study.progress import progress as show
 from lib.study.tables import read_parquet, upsert
 
+__all__ = ["ID_ONLY", "convergence", "describe", "joined", "listen", "run", "run_all", "run_id_only"]
+
+
 HISTORY_KEYS = ["recommender", "backend", "control"]
 HISTORY_COLUMNS = [*HISTORY_KEYS, "seed", "epoch", "loss", "validation", "seconds", "stopped", "best_epoch", "scaling"]
 ID_ONLY = "id_only"

@@ -24,6 +24,9 @@ from filelock import FileLock
 from lib.study.tables import write_atomically
 from lib.study.tuned import TuningError, read_file
 
+__all__ = ["close_calls", "keep", "noise", "searches", "tune", "write"]
+
+
 VALIDATION = ("val", "cold_val")
 DECIMALS = 9  # scores equal to so many decimals are equal: the first in the grid wins
 

@@ -13,6 +13,9 @@ from lib.evaluation.results import Run
 from lib.recommenders.knn import usable_scalings
 from lib.study.progress import progress as show
 
+__all__ = ["by_scaling", "effects", "run", "scaled", "table", "wrong_rows"]
+
+
 DETERMINISTIC = ("knn",)  # kinds that one run tells all about
 
 

@@ -10,6 +10,9 @@ from lib.evaluation import probes
 from lib.evaluation.layers import LABELS, POOLINGS
 from lib.figures import looks
 
+__all__ = ["layer_curves", "layer_maps", "shared_labels"]
+
+
 _STYLES = {"mean": ("o", "-"), "mean_std": ("s", "--"), "max": ("^", "-."), "first": ("x", ":")}
 _SHADES = {"mean": "#000000", "mean_std": "#009e73", "max": "#d55e00", "first": "#cc79a7"}
 

@@ -11,6 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from lib import figures
 from lib.data.realism import DAYS, GAP_EDGES
 
+__all__ = ["collections", "listening", "listening_histograms", "nearness"]
+
+
 COLOURS = ("#d55e00", "#0072b2")  # the study's side and the public one, everywhere
 
 

@@ -20,6 +20,9 @@ from lib.study.answers import decision, read_answers, setting
 from lib.study.tables import read_parquet
 from lib.study.text import mean_with_interval, tracks_of
 
+__all__ = ["QUESTIONS", "deck", "escape_markdown"]
+
+
 QUESTIONS = {
     "rq1": ("Are pretrained audio representations viable?", "rq1"),
     "rq2": ("How do backends compare?", "rq2-pairs"),

@@ -3,6 +3,9 @@
 from lib import figures
 from lib.study.text import tracks_of
 
+__all__ = ["by_split"]
+
+
 _LINE, _GAP = 0.07, 0.08  # inches, of an interval among others, and between groups; less, and markers overlap
 _AXIS, _LEGEND = 0.6, 0.3  # inches, of what stands around them
 

@@ -14,6 +14,9 @@ from lib.figures import quoted_numbers, thesis_preview
 from lib.study import provenance
 from lib.study.tables import write_atomically
 
+__all__ = ["contents", "to_thesis"]
+
+
 _ANY = r"\w+"  # what a notebook fills in of a name
 CONTENT_COLUMNS = ["file", "notebook", "section", "study", "world", "data", "commit"]
 

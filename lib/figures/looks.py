@@ -12,6 +12,9 @@ from matplotlib.path import Path
 
 from lib.backends import LABELS, REGISTRY
 
+__all__ = ["look", "named"]
+
+
 GREY = "#8a8a8a"
 LABEL_PALETTE = [
     "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",  # Okabe and Ito, without black and yellow

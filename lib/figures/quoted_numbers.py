@@ -20,6 +20,9 @@ from lib.figures.latex import escape_tex
 from lib.study.answers import QUESTIONS, read_answers
 from lib.study.tables import read_parquet
 
+__all__ = ["numbers"]
+
+
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 NUMBER_COLUMNS = ["macro", "value", "file", "row"]
 

@@ -11,6 +11,9 @@ from lib.evaluation.tuning import in_words, winner_row, word
 from lib.figures import looks
 from lib.figures.looks import CONTROL_LINES, label_looks, look, named
 
+__all__ = ["list_panels", "training_curves", "tuning_panels"]
+
+
 PANELS = 3  # side by side
 LOOKS = {VECTORS: look("real"), IDS: look(ID_ONLY), LISTENING: look("mostpop")}
 _UNITS = {

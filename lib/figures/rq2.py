@@ -8,6 +8,9 @@ from lib.figures.looks import GREY, in_order, look, named
 from lib.figures.style import BAND, legend, panels
 from lib.study.text import tracks_of
 
+__all__ = ["beside_published", "cost_benefit", "critical_differences", "forest_of_pairs", "widths", "worlds"]
+
+
 _LINE = 0.19  # inches, of a pair
 _AROUND = 0.75  # inches, of axis and title
 _DECIDED, _EQUAL, _OPEN = ("#0072b2", "o", "#0072b2"), ("#d55e00", "D", "#d55e00"), (GREY, "o", "white")

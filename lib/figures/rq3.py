@@ -12,6 +12,9 @@ from lib.evaluation import correlation
 from lib.figures.looks import GREY, in_order, look, named
 from lib.study.text import tracks_of
 
+__all__ = ["heat_map", "probe_panels", "readable", "scatter"]
+
+
 _MODELS = {"linear": ("o", -0.16), "mlp": ("s", 0.16)}  # marker, and how far from the middle of its line
 _SPOKEN = {"linear": "linear probe", "mlp": "MLP probe"}
 _PANELS_A_ROW = 4

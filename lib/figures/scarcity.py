@@ -12,6 +12,9 @@ from lib.evaluation.scarcity import CHANCE
 from lib.figures.looks import in_order, look, named
 from lib.study.text import mean_with_interval, tracks_of
 
+__all__ = ["backend_styles", "drawn", "smallest_table", "styles", "table", "verdict_table"]
+
+
 _DODGE = 0.035  # of a factor of two, between lines
 _OF = {"history": "each history", "catalogue": "the catalogue"}
 

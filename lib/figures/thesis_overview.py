@@ -7,6 +7,9 @@ import pandas as pd
 from lib.figures import export
 from lib.study.answers import QUESTIONS, read_answers
 
+__all__ = ["figures", "missing", "sheet", "tables"]
+
+
 _THUMB, _LABEL, _A_ROW = (230, 140), 14, 5  # pixels: width and height, of a line of text; thumbnails a row
 _SHADES = 32
 _PAGE = 7.6  # inches: what TALL leaves of a page of A4

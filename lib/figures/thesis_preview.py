@@ -14,6 +14,9 @@ from pathlib import Path
 from lib.figures.latex import escape_tex
 from lib.study.tables import write_atomically
 
+__all__ = ["build"]
+
+
 NAME = "thesis_preview"
 TOO_WIDE = 10  # points over the edge, above which a box is a fault
 _RUNS = 4  # at most: references and columns that go over pages settle in two or three

@@ -19,6 +19,22 @@ from lib.figures.looks import named
 from lib.recommenders import KINDS
 from lib.study.tables import read_parquet
 
+__all__ = [
+    "SPLITS",
+    "backend_label",
+    "compared",
+    "examples",
+    "history",
+    "label",
+    "listeners",
+    "nearest",
+    "neighbours",
+    "read",
+    "spaces",
+    "telling",
+]
+
+
 SHOWN = 10  # proposals, of the longer lists that are on disk
 BY_POPULARITY = ("mostpop", "pop")  # kinds that propose the same to everybody
 SPLITS = {"hot_test": "hot tracks: others had heard them", "cold_test": "cold tracks: nobody had heard them"}

@@ -12,6 +12,9 @@ import io
 from lib.data import audio
 from lib.study import resolve
 
+__all__ = ["players"]
+
+
 MIME = "audio/mpeg"
 SAMPLE_RATE = 44100  # Hz
 _QUALITY = 0.5  # of LAME's variable bit rate, 0 the best to 1 the smallest

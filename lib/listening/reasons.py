@@ -20,6 +20,9 @@ from lib.listening.archives import (
 )
 from lib.recommenders.knn import usable_scalings
 
+__all__ = ["table"]
+
+
 _SCALED = {"none": "raw", "centre": "centred", "standardise": "standardised", "whiten": "whitened"}
 _SAME = 1e-4  # between a cosine and the score of a list that was ranked by it
 

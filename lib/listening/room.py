@@ -15,6 +15,9 @@ from lib.figures.looks import named
 from lib.listening import archives, players, reasons, track_map
 from lib.listening.track_map import FIRST, HISTORY, SECOND
 
+__all__ = ["Room", "has_front_end"]
+
+
 FRONT_END = Path(__file__).with_name("front_end")
 LISTENER, TRACK = "a listener", "a track"
 NOTHING_YET = "Choose a track to hear it: click, or arrow keys in a list; Space starts and stops."

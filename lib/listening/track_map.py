@@ -11,6 +11,9 @@ from lib.evaluation import neighbours
 from lib.figures import looks
 from lib.listening import archives
 
+__all__ = ["colourings", "draw", "marks", "positions", "table"]
+
+
 MOST_TRACKS = 4000  # on a map; more take minutes to lay out and cannot be told apart
 MOST_GROUPS = 9  # of a label that have a colour of their own
 NO_LABELS = ("path", "title", "duration", "full_duration", "start")

@@ -21,11 +21,13 @@ __all__ = [
     "Recommender",
     "check",
     "create",
+    "knn",
     "needs_vectors",
     "options",
     "own",
     "top_k",
 ]
+
 
 # Modules are imported when asked for: some will need torch, which takes seconds to load.
 KINDS = {

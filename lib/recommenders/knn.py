@@ -12,6 +12,9 @@ from lib.recommenders.option_models import check
 from lib.recommenders.ranking import rank_products
 from lib.study.ids import positions, sorted_ids
 
+__all__ = ["swap_profiles"]
+
+
 WEIGHTINGS = ("uniform", "count")
 DOUBLE_BELOW = 2**22  # numbers in the vectors of a small collection: double precision costs nothing there and keeps
 # ties that hold only mathematically (one-hot artists of equal frequency); beyond, the product must run in single

@@ -6,6 +6,9 @@ from filelock import FileLock
 
 from lib.study.provenance import write_json
 
+__all__ = ["QUESTIONS", "decision", "read_answers", "save_answer"]
+
+
 QUESTIONS = ("rq1", "rq2", "rq3")
 
 

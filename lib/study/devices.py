@@ -11,6 +11,9 @@ from filelock import FileLock, Timeout
 
 from lib.study.progress import say
 
+__all__ = ["claim"]
+
+
 _POLL_SECONDS = 1.0
 _held = {}  # device: its lock, for as long as this process lives
 

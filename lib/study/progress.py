@@ -11,6 +11,9 @@ import time
 
 from tqdm.auto import tqdm
 
+__all__ = ["progress"]
+
+
 LOG_EVERY = 10.0  # seconds between two lines where there is no bar
 
 

@@ -13,6 +13,9 @@ from filelock import FileLock
 
 from lib.study.tables import write_atomically
 
+__all__ = ["code_digest", "commit", "data_fingerprint", "file_hash", "versions", "write_json", "write_manifest"]
+
+
 PACKAGES = (
     "torch",
     "transformers",

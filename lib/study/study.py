@@ -9,6 +9,9 @@ from pathlib import Path
 from lib.study.parameters import MOCK, NO_LISTENERS, ROOT, Parameters, load_parameters
 from lib.study.tuned import read_tuned
 
+__all__ = ["READS"]
+
+
 TOY = "toy"  # whose values the cells of notebooks hold
 INJECTED = "# Parameters"  # first line of a cell that papermill injects
 READS = "WORKBOOK_READS"  # environment variable: a file that takes the name of every parameter that a notebook reads

@@ -9,6 +9,9 @@ import pandas as pd
 import psutil
 from filelock import FileLock
 
+__all__ = ["read_parquet", "sweep", "write_atomically", "write_folder_atomically", "write_parquet"]
+
+
 UTC_MICROSECONDS = "datetime64[us, UTC]"
 EVENTS = ("play", "skip", "complete")
 

@@ -2,6 +2,8 @@
 
 import math
 
+__all__ = ["mean_with_interval", "tracks_of"]
+
 
 def mean_with_interval(rows):
     """Cells like ``.123 [.101, .145]`` from columns ``value, ci_low, ci_high``, or ``.123`` without an interval."""

@@ -8,6 +8,9 @@ filled in by name from a study (`lib.data.preparation`).
 
 import importlib
 
+__all__ = ["GENERATED", "recordings", "source"]
+
+
 DATASETS = {
     "scores": "lib.data.sources.scores.collection",
     "recordings": "lib.data.sources.recordings",

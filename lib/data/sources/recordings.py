@@ -23,6 +23,9 @@ import pyarrow as pa
 from lib.data import audio, logs
 from lib.study.tables import write_atomically
 
+__all__ = ["SUFFIXES"]
+
+
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".aifc", ".au", ".caf", ".mp3", ".w64", ".rf64"}
 SUFFIXES |= {".wv", ".ac3", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".wma", ".webm", ".mka", ".mkv"}
 WHOLE_BELOW = 1.5  # clips
