@@ -255,7 +255,7 @@ def _imported(source):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = "." * node.level + (node.module or "")  # both packages are one level below lib.backends
-            origin = importlib.util.resolve_name(origin, "lib.backends.networks")
+            origin = importlib.util.resolve_name(origin, f"{__package__}.networks")
             names |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
     paths = {
         _HERE / place / f"{name.split('.')[3]}.py"

@@ -168,7 +168,7 @@ def separate(values, n_layers):
     return found
 
 
-def plans(tracks, labels, group, rng, n_folds):
+def plans(tracks, labels, group, rng, n_folds=probes.FOLDS):
     """Plans of the labels that can be probed, and why the others cannot.
 
     Parameters

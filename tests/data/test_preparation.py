@@ -1,18 +1,29 @@
 """Sources of a study: what goes together, what is refused before anything starts, what ends up in data/."""
 
+import ast
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from lib.data import preparation
 from lib.evaluation import results
-from lib.study import Study, load_parameters
+from lib.study import ROOT, Parameters, Study, load_parameters
 from lib.study.answers import read_answers
-from workflow import digests
+from workflow import dag, digests
 
 
 def study_of(tmp_path, name="toy", **overrides):
     return Study(load_parameters(name, {"runs_dir": str(tmp_path)} | overrides))
+
+
+def test_every_parameter_that_preparation_reads_is_named_by_its_row():
+    # the workflow prepares again when a parameter changes that the row names
+    texts = [ROOT / "lib" / "data" / "preparation.py", *(ROOT / "lib" / "data" / "sources").rglob("*.py")]
+    nodes = [node for path in texts for node in ast.walk(ast.parse(path.read_text()))]
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}  # and what verbs of data sets ask for
+    read |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    assert digests.undeclared(dag.Job(dag.ROW["10"]), read & set(Parameters.model_fields)) == []
 
 
 def test_an_unknown_source_is_refused(tmp_path):

@@ -26,7 +26,6 @@ TINY = {
     "backend_ids": ["mfcc", "musicnn_mtt"],
     "layers_backend": "",
     "trained_backends": ["mfcc"],
-    "hybrid_backends": [],
     "recommender_table": {
         "knn": {"kind": "knn", "scaling": "auto"},
         "mostpop": {"kind": "mostpop"},
