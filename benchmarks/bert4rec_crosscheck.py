@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from lib import evaluation, recommenders
-from lib.evaluation.metrics import results, statistics
+from lib.evaluation import results, statistics
 from lib.recommenders.bert4rec import Bert4Rec
 from lib.recommenders.recbole.sequential import BERT4Rec as RecBoles
 from lib.study import Study, load_parameters

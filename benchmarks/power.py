@@ -21,7 +21,7 @@ from lib import evaluation, recommenders
 from lib.backends.vectors import VectorStore
 from lib.data import splits
 from lib.data.mock import listeners
-from lib.evaluation.metrics import permutations, statistics
+from lib.evaluation import permutations, statistics
 from lib.study import Study, load_parameters
 from lib.study.progress import progress
 from lib.study.tables import read_parquet, write_atomically

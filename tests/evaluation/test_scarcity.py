@@ -101,7 +101,7 @@ def test_every_cell_judges_the_same_listeners(study):
     of_cell = scores.groupby([*scarcity.CELL, "split"])["user_id"].agg(frozenset)
     assert (of_cell.groupby("split").nunique() == 1).all()
     assert scores["share"].unique().tolist() == [1.0, 0.5, 0.25]
-    assert scores.groupby("recommender")["draw"].nunique().to_dict() == {"chance": 2, "knn": 2, "mostpop": 2}
+    assert scores.groupby("recommender")["draw"].nunique().to_dict() == {"chance": 3, "knn": 3, "mostpop": 3}
     assert set(scores.loc[scores["recommender"] == "mostpop", "split"]) == {"hot_test"}
 
 
@@ -114,7 +114,9 @@ def test_canary_every_cell_is_given_the_tasks_of_the_whole(study, monkeypatch):
     scarcity.collect(study)
     hot = results.tasks(study)["hot_test"]
     asked = [task for task in asked if task.name == "hot_test"]
-    assert len(asked) == 2 * 2 * (2 * 2 + 2)  # runs x axes x (two smaller shares of two draws, and the whole twice)
+    assert len(asked) == 2 * 2 * (
+        2 * 3 + 3
+    )  # runs x axes x (two smaller shares of three draws, and the whole three times)
     assert all(list(task.candidates) == list(hot.candidates) for task in asked)
     assert all(len(task.history) == len(hot.history) for task in asked)
 

@@ -12,7 +12,7 @@ import pytest
 import score_worlds as worlds
 from scipy import stats
 
-from lib.evaluation.metrics import statistics
+from lib.evaluation import statistics
 
 SETS = 4000
 ERROR = 3 * np.sqrt(0.95 * 0.05 / SETS)  # of a rate at .95 or .05, by three standard errors: .010

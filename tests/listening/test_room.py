@@ -329,7 +329,7 @@ def test_what_a_real_listener_heard_is_not_marked_on_paper(folder, archive):
     over = track_map.marks(archive, pair, "hot_test", "u1")
     assert list(over["history"][1]) == archives.history(archive, "u1")["track_id"].tolist()
     assert [name for name, _ in over.values()] == ["heard", "KNN · MusiCNN (MSD)", "KNN · MFCC"]
-    real = Study(load_parameters("toy", CHANGES | {"runs_dir": str(folder), "listening_source": "onion"}))
+    real = Study(load_parameters("toy", CHANGES | {"runs_dir": str(folder), "listening_source": "yambda"}))
     assert track_map.marks(archives.read(real), pair, "hot_test", "u1") == {}
 
 
