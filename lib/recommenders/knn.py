@@ -15,7 +15,6 @@ from lib.study.ids import positions, sorted_ids
 __all__ = ["swap_profiles"]
 
 
-WEIGHTINGS = ("uniform", "count")
 DOUBLE_BELOW = 2**22  # numbers in the vectors of a small collection: double precision costs nothing there and keeps
 # ties that hold only mathematically (one-hot artists of equal frequency); beyond, the product must run in single
 VANISHED = 1e-6  # a vector shorter than this share of the longest is nought up to rounding, and scores 0
