@@ -234,7 +234,7 @@ ROWS = (
         needs={"10_prepare_data": ALL}, when=_listeners, reads=("public_log",), sources=True),
     Row("12_fit_to_public", "whether a public collection fits one's own archive",
         needs=SPACES, when=lambda study: study.parameters.dataset == "recordings",
-        reads=("public_log", "backend", "seed"), sources=True),
+        reads=("public_log", "backend", "seed", "backend_ids", "clip_seconds"), sources=True),
     Row("20_extract_embeddings", "one vector per clip and backend",
         needs={"10_prepare_data": ALL}, over=networks, networks=lambda study, backend: [backend],
         reads=("dataset_folder", "listening_folder", "layer", "pooling", "device", "batch_size"),

@@ -28,7 +28,8 @@ EXTRACT = """
 import json, sys
 from pathlib import Path
 import pandas as pd
-from lib import backends, extraction
+from lib import backends
+from lib.backends import extraction
 from lib.backends.vectors import VectorStore
 
 name, batch_size, tracks, out = sys.argv[1], int(sys.argv[2]), pd.read_parquet(sys.argv[3]), Path(sys.argv[4])
