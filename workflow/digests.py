@@ -5,8 +5,6 @@ import functools
 import hashlib
 import json
 
-import nbformat
-
 from lib import backends, recommenders
 from lib.data import sources
 from lib.evaluation import results
@@ -20,15 +18,16 @@ DRAWING = ("lib.figures",)  # an edit there runs no costly job again
 
 
 @functools.cache
-def code(notebook):
-    """Texts of a notebook's code cells."""
-    cells = nbformat.read(dag.NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
-    return tuple(cell.source for cell in cells if cell.cell_type == "code")
+def code_cells(notebook):
+    """Code cells of a notebook: (text, tags) of each."""
+    cells = json.loads((dag.NOTEBOOKS / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return tuple(("".join(cell["source"]), tuple(cell["metadata"].get("tags", ()))) for cell in code)
 
 
 @functools.cache
 def _code_digest(notebook, also, without):
-    return code_digest(code(notebook), also=also, without=without)
+    return code_digest([text for text, _ in code_cells(notebook)], also=also, without=without)
 
 
 def digest(study, job, there=()):
@@ -78,16 +77,15 @@ def read_values(study, row):
 
 def cell_reads(notebook):
     """Names of a notebook's ``parameters`` cells that its other cells read."""
-    cells = nbformat.read(dag.NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
-    cells = [(names_parameters(cell), ast.parse(cell.source)) for cell in cells if cell.cell_type == "code"]
+    cells = [(names_parameters(tags), ast.parse(text)) for text, tags in code_cells(notebook)]
     held = {node.target.id for own, tree in cells if own for node in tree.body if isinstance(node, ast.AnnAssign)}
     found = [node for own, tree in cells if not own for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return {node.id for node in found if isinstance(node.ctx, ast.Load)} & held
 
 
-def names_parameters(cell):
-    """Whether a cell holds parameters: papermill's own, or one above it, where there are too many for one cell."""
-    return any(tag.startswith("parameters") for tag in cell.metadata.get("tags", []))
+def names_parameters(tags):
+    """Whether a cell with these tags holds parameters: papermill's own, or one above it, where one is too many."""
+    return any(tag.startswith("parameters") for tag in tags)
 
 
 def undeclared(job, read):
@@ -125,7 +123,7 @@ def _tuned(study, row):
     """What a search chose for the kinds that a notebook names, or for all that it takes variants of."""
     if "recommender_table" not in row.reads or not study.tuned.is_file():
         return {}
-    text = "".join(code(row.notebook))
+    text = "".join(text for text, _ in code_cells(row.notebook))
     found = json.loads(study.tuned.read_text())
     return {
         name: one["winner"] for name, one in found.items() if f'"{one["kind"]}"' in text or "variants.table" in text

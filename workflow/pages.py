@@ -91,7 +91,7 @@ def notebook_page(notebook, backend, places, bibliography, sounds):
     injected = next((cell.source for cell in notebook.cells if _has(cell, "injected-parameters")), "")
     notebook.cells = [cell for cell in notebook.cells if not _has(cell, "injected-parameters")]
     for number, cell in enumerate(notebook.cells):
-        parameters = digests.names_parameters(cell)
+        parameters = digests.names_parameters(cell.metadata.get("tags", []))
         cell.metadata = _folded(cell, parameters) if cell.cell_type == "code" else {}
         cell["id"] = f"cell-{number:02d}"
         if cell.cell_type == "markdown":

@@ -18,9 +18,7 @@ import yaml
 
 from lib import backends
 from lib.backends import checkpoints
-from lib.data import preparation
-from lib.evaluation import results
-from lib.study import Study, load_parameters, resolve
+from lib.study import Study, folder, load_parameters, resolve
 from lib.study.provenance import write_json
 from lib.study.tables import read_parquet, sweep
 from workflow import dag, digests
@@ -46,6 +44,8 @@ def main():
     options = parser.parse_args()
     try:
         study, overrides = opened(options.study, options.set, options.backend)
+        from lib.data import preparation  # half a second; what is misspelt is said before
+
         preparation.check_sources(study)
         check_profile(options.profile)
         if not options.plan:
@@ -56,7 +56,7 @@ def main():
     command = snakemake(study, options, overrides)
     said = list(notes(study, options))
     if options.plan:
-        anew = ["--forceall"] * results.is_of_earlier_layout(study)
+        anew = ["--forceall"] * folder.is_of_earlier_layout(study)
         print("\n".join([*said, describe(study, command + anew)]))
         return 0
     return run(study, command, options, said)
@@ -122,7 +122,7 @@ def notes(study, options):
             f"{study.relative(study.path(ADDED))} is deleted; for notebooks opened by hand name it in backend_ids of "
             f"params/{options.study}.yaml."
         )
-    if results.is_of_earlier_layout(study):
+    if folder.is_of_earlier_layout(study):
         extended = [row.notebook for row in dag.ROWS if row.extended and dag.is_done(study, row.notebook)]
         again = f" What make extended made ({', '.join(extended)}) needs make extended again." if extended else ""
         yield (
@@ -147,9 +147,9 @@ def forget_missing_audio(study):
 def make_ready(study, options):
     """Delete what this run must not reuse, and note what later runs have to know."""
     sweep(study.runs)
-    if results.is_of_earlier_layout(study):
-        results.forget_results(study, keep=("checkpoints", "layers.lance"))  # each with a digest of its own
-    study.path(".layout").write_text(results.LAYOUT)
+    if folder.is_of_earlier_layout(study):
+        folder.forget_results(study, keep=("checkpoints", "layers.lance"))  # each with a digest of its own
+    folder.note_layout(study)
     if options.backend:
         record = study.path(ADDED)
         before = json.loads(record.read_text()) if record.is_file() else []

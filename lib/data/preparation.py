@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from lib.data import logs, realism, sources, splits, stream
 from lib.data.mock import fit, listeners
 from lib.data.mock.habits import EVEN, PUBLISHED
-from lib.evaluation import results
 from lib.study import MOCK, resolve
+from lib.study.folder import save_data
 from lib.study.tables import check
 
 __all__ = ["check_sources", "heard_tracks", "prepare", "public_profile", "save", "tracks"]
@@ -96,7 +96,7 @@ def prepare(study, found, progress=None):
     Returns
     -------
     lib.data.stream.Prepared or None
-        Its files lie in ``data/new`` until `lib.evaluation.results.save_data` moves them; None for a study without
+        Its files lie in ``data/new`` until `lib.study.folder.save_data` moves them; None for a study without
         listeners.
     """
     p = study.parameters
@@ -147,7 +147,7 @@ def save(study, found, prepared):
         new = study.path("data", "new")
         tables |= {"events": new / "events.parquet", "interactions": new / "interactions.parquet"}
         tables |= prepared.parts._asdict()
-    results.save_data(study, tables)
+    save_data(study, tables)
 
 
 def habits(study):

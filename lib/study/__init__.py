@@ -24,6 +24,7 @@ __all__ = [
     "answers",
     "check_parameters",
     "devices",
+    "folder",
     "load_parameters",
     "on_open",
     "open_study",

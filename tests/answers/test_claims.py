@@ -9,6 +9,7 @@ from lib.evaluation import results, statistics
 from lib.evaluation.results import Run
 from lib.study import Study, load_parameters
 from lib.study.answers import read_answers, save_answer
+from lib.study.folder import save_data
 from tests.worlds import finish, permuted, save_scores
 
 
@@ -183,12 +184,12 @@ def test_seeds_are_averaged_within_users_and_never_counted_as_users(study, rng):
 
 def test_new_data_remove_results_of_the_old_and_the_answers_name_the_new_world(study, rng):
     scores = pd.DataFrame({"user_id": ["u", "v"], "NDCG@5": [0.0, 1.0]})
-    assert results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
+    assert save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
     results.save_run(study, Run("knn", "mfcc"), "hot_test", {0: (None, scores)})
-    assert not results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
+    assert not save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
     assert study.path("metrics.parquet").is_file()
     other = Study(study.parameters.model_copy(update={"content_strength": 0.5}))
-    assert results.save_data(other, {"tracks": pd.DataFrame({"track_id": ["b"]})})
+    assert save_data(other, {"tracks": pd.DataFrame({"track_id": ["b"]})})
     assert not study.path("metrics.parquet").exists()
     assert results.per_user(study, Run("knn", "mfcc"), "hot_test") is None
     assert read_answers(other)["content_strength"] == 0.5

@@ -34,23 +34,6 @@ def test_stored_vectors_are_those_of_the_store_or_of_a_label(tmp_path):
     assert pseudo.stored(study, "artist").values.tolist() == [[1.0], [0.0], [1.0]]
 
 
-def test_changed_data_delete_all_that_was_made_of_the_old(tmp_path):
-    study = Study(load_parameters("toy", {"runs_dir": str(tmp_path)}))
-    assert results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
-    made = ("item_retrieval.parquet", "worlds.parquet", "figures/x.png", "done/x.json", "a_file_of_a_later_version")
-    kept = ("vectors.lance/x", "given/x.parquet", "executed/x.ipynb", "logs/x.log", "manifest.json", ".workflow.json")
-    for name in (*made, *kept):
-        path = study.path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-    assert not results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["a"]})})
-    assert all(study.path(name).is_file() for name in (*made, *kept))
-    assert results.save_data(study, {"tracks": pd.DataFrame({"track_id": ["b"]})})
-    assert not [name for name in made if study.path(name).exists()]
-    assert all(study.path(name).is_file() for name in kept)
-    assert not results.is_of_earlier_layout(study)
-
-
 def test_preparation_saves_its_figure_after_the_data_that_would_delete_it():
     cells = nbformat.read(ROOT / "notebooks" / "10_prepare_data.ipynb", as_version=4).cells
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

@@ -24,7 +24,8 @@ def parameters_cell(path):
 
 
 def parameters_cells(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if digests.names_parameters(cell)]
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if digests.names_parameters(cell.metadata.get("tags", []))]
 
 
 def assigned(source):
