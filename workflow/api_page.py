@@ -1,9 +1,10 @@
 """Write docs/api.md, the names that notebooks and the workflow may use: ``python workflow/api_page.py``.
 
-Packages of lib say in ``__all__`` which of their names and modules are public, modules which of theirs. A test compares
-the page, and another holds notebooks and workflow to these names.
+Packages of lib say in ``__all__`` which of their names and modules are public, modules which of theirs. ``--check``
+writes nothing: numpydoc validates the docstring of every public function and class below the given packages.
 """
 
+import argparse
 import ast
 import re
 import sys
@@ -15,6 +16,8 @@ from lib.study import ROOT
 from lib.study.tables import write_atomically
 
 PAGE = ROOT / "docs" / "api.md"
+# not PR07 and RT03: "study : Study" says all there is to say
+CHECKS = ("GL08", "SS02", "SS03", "SS05", "PR01", "PR02", "PR03", "PR04", "PR06", "RT01", "RT04")
 PACKAGES = ("study", "data", "backends", "recommenders", "evaluation", "answers", "figures", "listening")
 _TOP = """# What notebooks may use
 Written by `python workflow/api_page.py` from `__all__` and the first line of each docstring: {n} names. A notebook
@@ -110,11 +113,40 @@ def _line(module, name):
     raise ValueError(f"Expected {name} in {module}, which names it in __all__, found no definition.")
 
 
+def faults(dotted):
+    """Return what numpydoc finds wrong with the docstring of a public name, of `CHECKS`.
+
+    Parameters
+    ----------
+    dotted : str
+        A key of `public`.
+
+    Returns
+    -------
+    list of str
+        A sentence per fault; none for constants.
+    """
+    from numpydoc.validate import Validator, validate
+
+    if not callable(Validator._load_obj(dotted)):
+        return []
+    return [f"{dotted}: {code} {words}" for code, words in validate(dotted)["errors"] if code in CHECKS]
+
+
 def main():
-    """Write the page."""
-    with write_atomically(PAGE) as beside:
-        beside.write_text(page())
+    """Write the page, or check docstrings; exit code 1 where one is at fault."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", nargs="*", metavar="PACKAGE", help="validate docstrings (lib.data …; default: all)")
+    options = parser.parse_args()
+    if options.check is None:
+        with write_atomically(PAGE) as beside:
+            beside.write_text(page())
+        return 0
+    below = tuple(f"{package}." for package in options.check or ["lib"])
+    found = [fault for dotted in public() if dotted.startswith(below) for fault in faults(dotted)]
+    print("\n".join(found) or "all docstrings of public names are numpydoc")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -140,9 +140,7 @@ def check_parameters(values, source):
 
     Returns
     -------
-
-    Parameters
-    ----------
+    lib.study.Parameters
 
     Raises
     ------
@@ -212,9 +210,7 @@ def load_parameters(study_name, overrides=None):
 
     Returns
     -------
-
-    Parameters
-    ----------
+    lib.study.Parameters
 
     Examples
     --------
